@@ -1,0 +1,1 @@
+"""The log of every session, leases, timers and live news: one contract, two implementations."""

@@ -1,0 +1,266 @@
+"""The contract of a broker (DESIGN section 6): verbs, values, promises.
+
+Values and the `Broker` protocol only. A broker stores bytes: it never decodes an event, a state or
+an answer. The same contract suite (`tests/broker`) runs against every implementation.
+
+Words used below. *fence*: grows with every claim and every `raise_fence`; an append with an older
+fence is refused, which is what makes stop and takeover safe. *version*: counts control events.
+*lease*: a worker holds a claimed session until `lease_until` by the broker's clock. All times are
+seconds since the epoch by the broker's clock.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+KEPT_S = 24 * 3600.0
+"""How long a command's answer and what is left of a deleted session are kept."""
+
+
+class Head(Struct, frozen=True):
+    """Where a session's log stands."""
+
+    epoch: str
+    seq: int
+    version: int
+    fence: int
+
+
+class StoredCommand(Struct, frozen=True):
+    """A command whose answer is kept for 24 h: who asked what, and what was answered."""
+
+    key: str
+    """`<client>:<id>`, made of id characters and the colon."""
+    digest: str
+    answer: bytes
+    seq: int = 0
+    """The last seq of its append; filled in by the broker."""
+
+
+class Append(Struct, frozen=True, kw_only=True):
+    """One atomic append.
+
+    `bodies` are encoded events without session and seq, in order, `control` of them control
+    events. Exactly what is given is checked: `expect_version` (the version before), `fence` (of the
+    attempt). `n` numbers an attempt's appends 1, 2, 3 …; the repeat of the last (fence, n) changes
+    nothing and returns its seq, even if that very append raised the fence. A smaller n of the same
+    fence is a ghost of a lost connection: `Fenced`.
+    """
+
+    session: str
+    epoch: str
+    bodies: Sequence[bytes]
+    control: int
+    expect_version: int | None = None
+    fence: int | None = None
+    n: int | None = None
+    raise_fence: bool = False
+    """Ends the attempt that holds the session: new fence, its lease is gone, and the session is
+    claimable only if `claimable_at` says so."""
+    claimable_at: float | None = None
+    """Since when a worker may claim; without effect while a lease is held that this append does
+    not end."""
+    timer_at: float | None = None
+    """The session's next deadline; None: leave it; infinity: none."""
+    command: StoredCommand | None = None
+
+
+class Create(Struct, frozen=True, kw_only=True):
+    """A new session with its first events. `owner` is `<tenant>:<subject>` as ids."""
+
+    session: str
+    owner: str
+    agent: str
+    bodies: Sequence[bytes]
+    control: int
+    command: StoredCommand | None = None
+
+
+class Loaded(Struct, frozen=True, kw_only=True):
+    """What `load` found: the snapshot (None: none yet), the events after it, and the head."""
+
+    head: Head
+    owner: str
+    agent: str
+    snapshot: bytes | None
+    snapshot_seq: int
+    events: Sequence[tuple[int, bytes]]
+    """(seq, body) in order, all those after `max(snapshot_seq, after)`."""
+    command: StoredCommand | None
+    deleted: bool = False
+
+
+class Claimed(Struct, frozen=True):
+    """A session that this worker holds until `lease_until`, with a fence of its own."""
+
+    session: str
+    epoch: str
+    fence: int
+    lease_until: float
+    lost: bool
+    """Another worker held it and let its lease run out (not: released, or never claimed)."""
+
+
+class News(Struct, frozen=True):
+    """New events of a followed session: `bodies[i]` has seq `first + i`.
+
+    Empty `bodies` mean: something may be missing; look at the head and read. That also comes to
+    every follower after the listener was deaf or had to reconnect (`last` 0, epoch empty).
+    """
+
+    session: str
+    epoch: str
+    first: int
+    last: int
+    version: int
+    bodies: Sequence[bytes]
+
+
+Follower = Callable[[News], None]
+"""Called by the broker in a turn of the loop of its own, never inside `append`; must not block."""
+
+
+class Broker(Protocol):
+    """The verbs. Every one may raise `BrokerUnavailable`, within 2 s.
+
+    Cancellation of a verb leaves its effect unknown, never the broker broken.
+    """
+
+    async def start(self) -> None:
+        """Connects and starts the listener. Raises `ConfigurationError` if it never could."""
+        ...
+
+    async def close(self) -> None:
+        """Ends the listener and the connections; idempotent."""
+        ...
+
+    def now(self) -> float:
+        """Seconds since the epoch by the broker's clock; does no I/O."""
+        ...
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the broker answers and the listener is not deaf."""
+        ...
+
+    async def create(self, create: Create) -> Head:
+        """Makes a session whose events get seq 1, 2, ….
+
+        Raises `Exists` with the session's owner and agent if it does exist (deleted ones too).
+        """
+        ...
+
+    async def append(self, append: Append) -> int:
+        """Stores the events atomically and publishes them; returns the last seq.
+
+        Order of the checks: `SessionMissing`, `EpochChanged`, a repeat of (fence, n), `Duplicate`
+        (the command is stored), `Fenced`, `Conflict`.
+        """
+        ...
+
+    async def load(
+        self, session: str, *, after: int = 0, epoch: str = "", command: str = ""
+    ) -> Loaded:
+        """Head, snapshot and the events after it, read atomically.
+
+        With `after` (> 0) and `epoch` of a state that the caller has: only the events after it and
+        no snapshot, if the log still is of that epoch and reaches back. `command` is a key.
+        Raises `SessionMissing`. A deleted session is loaded for 24 h, with `deleted` set, without
+        snapshot and events.
+        """
+        ...
+
+    async def read(
+        self, session: str, after: int, limit: int, *, epoch: str = ""
+    ) -> Sequence[tuple[int, bytes]]:
+        """At most about `limit` events after seq `after`, in order; none if that is the head.
+
+        Raises `SessionMissing`, `EpochChanged` if an `epoch` is given and the log is of another,
+        `Trimmed` if event `after + 1` existed and is no longer kept. Of a deleted session the
+        events of its last append are kept for 24 h.
+        """
+        ...
+
+    async def heads(self, sessions: Sequence[str]) -> Sequence[Head | None]:
+        """The heads of many sessions in one go; None for a missing one (a deleted one has one)."""
+        ...
+
+    async def put_snapshot(
+        self, session: str, epoch: str, seq: int, data: bytes, *, keep_events: int
+    ) -> bool:
+        """Stores the snapshot at `seq` if it is newer, of this epoch and not past the head.
+
+        Says whether it did; a missing or deleted session has no use for one. Then trims the log
+        behind it, but for (at least) the `keep_events` newest events up to `seq`.
+        """
+        ...
+
+    async def delete(self, append: Append) -> int:
+        """Like `append` of the last events (at least one); afterwards it is missing to `append`.
+
+        Its log, snapshot, timers and claims go; the meta stays for 24 h so that the id is not
+        taken again and followers learn of it.
+        """
+        ...
+
+    async def sessions(
+        self, owner: str, *, limit: int, before: str | None
+    ) -> tuple[list[str], bool]:
+        """A principal's sessions, the newest created first, and whether there are more.
+
+        `before`: only those after it in this order; none if it is not one of them.
+        """
+        ...
+
+    async def follow(self, session: str, follower: Follower) -> None:
+        """Live news of a session to `follower`; returns when the subscription is confirmed.
+
+        Reference counted: who follows twice hears everything once, until it unfollows twice.
+        Events come in order, perhaps some from just before the call, perhaps with holes (compare
+        `first`); cancelled or failed, nothing is followed.
+        """
+        ...
+
+    def unfollow(self, session: str, follower: Follower) -> None:
+        """Ends it; the subscription itself lingers 5 s."""
+        ...
+
+    async def claim(self, worker: str, agents: Sequence[str], *, lease_s: float) -> Claimed | None:
+        """One session that may be claimed, for one of `agents`; raises its fence and holds it."""
+        ...
+
+    async def wait_claimable(self, agents: Sequence[str], timeout_s: float) -> None:
+        """Returns when something may have become claimable, or after `timeout_s`."""
+        ...
+
+    async def renew(self, session: str, fence: int, *, lease_s: float) -> float:
+        """Holds it for `lease_s` more; returns the new end.
+
+        A late renewal succeeds while nobody took the lease. Raises `Fenced` when it was taken, was
+        given back, or the session is gone.
+        """
+        ...
+
+    async def release(
+        self,
+        session: str,
+        fence: int,
+        *,
+        claimable_at: float | None,
+        expect_version: int | None = None,
+    ) -> None:
+        """Gives the lease back; claimable again at a time, or (None) when an append says so.
+
+        Raises `Fenced` (as `renew`), and `Conflict` if the version is not the expected one
+        (something happened: do not park).
+        """
+        ...
+
+    async def due_timers(self, limit: int) -> Sequence[str]:
+        """Sessions whose deadline has passed; each is handed out to one process per second."""
+        ...
+
+    async def set_timer(self, session: str, at: float | None, *, expect_version: int) -> None:
+        """Sets or (None) clears a deadline; nothing happens if the version is another by now."""
+        ...

@@ -1,0 +1,196 @@
+"""Decisions on what clients ask about a session, its messages and its runs (DESIGN 4.1).
+
+Pure: no I/O, no clock. Each function adds events to the draft or raises `ProtocolError` before it
+added any that matter; calls and approvals are in `by_tab`.
+"""
+
+from typing import Any
+
+from gateway.sessions.closing import cancel_run, make_way
+from gateway.sessions.draft import Decision, Draft, Origin
+from protocol import commands as cmd
+from protocol import events as ev
+from protocol.errors import ProtocolError, malformed
+from protocol.state import Run
+from protocol.values import FilePart, Metadata, Part, TextPart
+
+
+def merged(old: Metadata, changes: Metadata) -> Metadata:
+    """Metadata after a merge by key; null deletes."""
+    new: dict[str, Any] = {**old, **changes}
+    return {k: v for k, v in new.items() if v is not None}
+
+
+def update(draft: Draft, command: cmd.SessionUpdate, _: Origin) -> Decision:
+    """The page declares other tools or metadata."""
+    state = draft.state
+    metadata = None
+    if command.metadata is not None:
+        metadata = merged(state.metadata, command.metadata)
+        metadata = None if metadata == state.metadata else metadata
+    tools = None if command.tools == state.tools else command.tools
+    if metadata is not None or tools is not None:
+        draft.add(ev.SessionUpdated(time=draft.time, metadata=metadata, tools=tools))
+    return draft.done()
+
+
+def delete(draft: Draft, _: cmd.SessionDelete, origin: Origin) -> Decision:
+    """Stops what runs and waits, then the session is gone."""
+    by = origin.principal.subject
+    for queued in list(draft.state.queue):
+        draft.add(ev.RunCancelled(time=draft.time, run=queued.id, by=by))
+    draft.ledger.unread.clear()  # nothing starts any more
+    if draft.live is not None:
+        cancel_run(draft, draft.live, by)
+    draft.add(ev.SessionDeleted(time=draft.time))
+    draft.end_attempt(next_at=None)
+    draft.delete()
+    return draft.done()
+
+
+def send(draft: Draft, command: cmd.MessageSend, origin: Origin) -> Decision:
+    """A user's message."""
+    message = command.message or draft.new_id("m")
+    if draft.state.message(message) is not None or _waits(draft, message):
+        raise ProtocolError("command.conflict", f"Message {message} exists already.")
+    parts = _content(command)
+    busy = _busy(draft)
+    if busy is not None and (command.if_busy == "steer" or not command.start):
+        if command.after is not None or command.if_busy not in ("steer", "enqueue"):
+            raise _is_busy(draft)
+        _add_message(draft, command, message, parts, origin)
+        return draft.done(message=message, run=busy.id)
+    _make_room(draft, command, origin)
+    if _busy(draft) is None:
+        _add_message(draft, command, message, parts, origin)
+        if not command.start:
+            return draft.done(message=message)
+        return _queue(draft, origin, trigger=message, message=message)
+    return _queue(
+        draft,
+        origin,
+        trigger=message,
+        message=message,
+        content=parts,
+        by=origin.principal.subject,
+        metadata=command.metadata,
+    )
+
+
+def start(draft: Draft, command: cmd.RunStart, origin: Origin) -> Decision:
+    """A run without a new message; after a rewind the last message kept triggers it."""
+    if command.if_busy == "steer" and _busy(draft) is not None:
+        raise _is_busy(draft)  # there is no message to steer with
+    _make_room(draft, command, origin)
+    return _queue(draft, origin, trigger=command.after, input=command.input)
+
+
+def interrupt(draft: Draft, command: cmd.RunInterrupt, origin: Origin) -> Decision:
+    """Stop means stop: the run is closed and fenced off in this append."""
+    by = origin.principal.subject
+    run = draft.live
+    if run is not None and command.run in (None, run.id):
+        cancel_run(draft, run, by, command.reason)
+        return draft.done()
+    queue = draft.state.queue
+    waiting = [r for r in queue if r.id == command.run] if command.run else queue[:1]
+    if not waiting:
+        raise ProtocolError(
+            "run.not_active",
+            f"Run {command.run} is not active."
+            if command.run
+            else f"Session {draft.state.session} has no run to stop.",
+        )
+    draft.add(ev.RunCancelled(time=draft.time, run=waiting[0].id, by=by, reason=command.reason))
+    if run is None:
+        make_way(draft, waiting[0].client)
+    return draft.done()
+
+
+def _content(command: cmd.MessageSend) -> list[Part]:
+    """The message's parts, without anything private that a client may have put in."""
+    if isinstance(command.content, str):
+        return [TextPart(command.content)]
+    for index, part in enumerate(command.content):
+        if isinstance(part, FilePart) and not part.url.startswith(("https:", "http:", "data:")):
+            raise malformed("Expected an http, https or data URL.", f"$.content[{index}].url")
+    return [TextPart(p.text) if isinstance(p, TextPart) else p for p in command.content]
+
+
+def _busy(draft: Draft) -> Run | None:
+    """The live run, or the next one if a worker has yet to come."""
+    return draft.live or (draft.state.queue[0] if draft.state.queue else None)
+
+
+def _is_busy(draft: Draft) -> ProtocolError:
+    return ProtocolError(
+        "session.busy",
+        f"Session {draft.state.session} has a live run; "
+        "set if_busy to enqueue, steer or interrupt.",
+    )
+
+
+def _waits(draft: Draft, message: str) -> bool:
+    return any(r.trigger == message and r.content is not None for r in draft.state.queue)
+
+
+def _make_room(draft: Draft, command: cmd.MessageSend | cmd.RunStart, origin: Origin) -> None:
+    """Refuses, stops or lets wait what is busy; then rewinds, if asked to."""
+    if command.after is not None and draft.state.message(command.after) is None:
+        raise ProtocolError("message.unknown", f"There is no message {command.after}.")
+    if _busy(draft) is not None:
+        if command.if_busy == "reject" or (command.after and command.if_busy == "enqueue"):
+            raise _is_busy(draft)
+        if command.if_busy == "interrupt" and draft.live is not None:
+            cancel_run(draft, draft.live, origin.principal.subject)
+    if command.after is not None:
+        if _busy(draft) is not None:  # a queued run stands between: its message would vanish
+            raise _is_busy(draft)
+        if draft.state.messages[-1].id != command.after:
+            draft.add(ev.SessionRewound(time=draft.time, after=command.after))
+
+
+def _add_message(
+    draft: Draft, command: cmd.MessageSend, message: str, parts: list[Part], origin: Origin
+) -> None:
+    draft.add(
+        ev.MessageAdded(
+            time=draft.time,
+            message=message,
+            role="user",
+            parts=parts,
+            by=origin.principal.subject,
+            metadata=command.metadata,
+        )
+    )
+
+
+def _queue(
+    draft: Draft,
+    origin: Origin,
+    *,
+    trigger: str | None = None,
+    message: str | None = None,
+    input: Any = None,  # noqa: A002 - the wire's name
+    content: list[Part] | None = None,
+    by: str | None = None,
+    metadata: Metadata | None = None,
+) -> Decision:
+    """`run.queued`; claimable if nothing is before it."""
+    first = _busy(draft) is None
+    run = draft.new_id("r")
+    draft.add(
+        ev.RunQueued(
+            time=draft.time,
+            run=run,
+            client=origin.client or None,
+            trigger=trigger,
+            input=input,
+            content=content,
+            by=by,
+            metadata=metadata,
+        )
+    )
+    if first:
+        draft.wake()
+    return draft.done(run=run) if message is None else draft.done(message=message, run=run)

@@ -1,0 +1,80 @@
+"""From bytes to sessions and back: folding what a broker loaded, writing snapshots.
+
+No decision is made here.
+"""
+
+import contextlib
+from collections.abc import Iterable
+
+import msgspec
+
+from gateway.broker.base import Broker, Loaded
+from gateway.errors import BrokerError, BrokerUnavailable
+from gateway.sessions.session import Session, from_snapshot, new_session, to_snapshot
+from protocol.codec import decode_event
+from protocol.events import Event
+
+
+class UnknownEvent(Event, frozen=True, kw_only=True):
+    """Stands for an event of a newer version: it only moves the cursor."""
+
+
+_UNKNOWN = UnknownEvent(time="")
+
+
+def fold_on(session: Session, events: Iterable[tuple[int, bytes]]) -> None:
+    """Folds stored bodies, in order, into a session."""
+    for seq, body in events:
+        session.apply(decode_event(body) or _UNKNOWN, seq)
+
+
+def fold_loaded(session_id: str, loaded: Loaded) -> Session:
+    """The session that a full `load` describes."""
+    if loaded.snapshot is None:
+        session = new_session(session_id, loaded.head.epoch, loaded.owner)
+    else:
+        session = _restored(session_id, loaded, loaded.snapshot)
+    fold_on(session, loaded.events)
+    return settle(session, loaded)
+
+
+def settle(session: Session, loaded: Loaded) -> Session:
+    """Takes over what only the broker knows: where the log stands."""
+    session.version = loaded.head.version
+    session.fence = loaded.head.fence
+    session.state.epoch = loaded.head.epoch
+    return session
+
+
+def _restored(session_id: str, loaded: Loaded, snapshot: bytes) -> Session:
+    try:
+        session = from_snapshot(snapshot, loaded.owner)
+    except msgspec.MsgspecError as error:
+        raise BrokerUnavailable(f"The snapshot of {session_id} cannot be read: {error}") from error
+    if session.state.session != session_id:
+        raise BrokerUnavailable(f"Asked for {session_id}, got {session.state.session}.")
+    return session
+
+
+class Snapshots:
+    """Writes a snapshot at the end of a run and every `every` events; the appender calls it."""
+
+    def __init__(self, broker: Broker, *, every: int = 500, keep_events: int = 2000) -> None:
+        self._broker = broker
+        self._every = every
+        self._keep_events = keep_events
+
+    async def after(self, session: Session, *, ended: bool) -> None:
+        """Call after an append that left the log at `session`; a failure is not one of it."""
+        seq = session.state.seq
+        if not ended and seq - session.snapshot_seq < self._every:
+            return
+        session.snapshot_seq = seq
+        with contextlib.suppress(BrokerError):
+            await self._broker.put_snapshot(
+                session.state.session,
+                session.state.epoch,
+                seq,
+                to_snapshot(session),
+                keep_events=self._keep_events,
+            )

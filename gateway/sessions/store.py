@@ -1,0 +1,402 @@
+"""Load, decide, append, and on a conflict again: how every command becomes true, on any replica.
+
+The store keeps no truth. It owns the cache of folded sessions and the order of this process's
+commands on one session; the version that an append expects is what orders all replicas.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from math import inf
+from typing import Any
+from urllib.parse import quote, unquote
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from gateway.broker.base import Append, Broker, Claimed, Create, Head, Loaded, StoredCommand
+from gateway.errors import (
+    Conflict,
+    Duplicate,
+    EpochChanged,
+    Exists,
+    SessionMissing,
+)
+from gateway.sessions.attempt import Attempt
+from gateway.sessions.by_time import next_deadline
+from gateway.sessions.cache import SessionCache
+from gateway.sessions.decide import decide_command, decide_tick
+from gateway.sessions.draft import Decision, NewId, Origin, Rules
+from gateway.sessions.ids import derived_id, random_id
+from gateway.sessions.loading import Snapshots, fold_loaded, fold_on, settle
+from gateway.sessions.session import Orphan, Session
+from protocol import commands as cmd
+from protocol import events as ev
+from protocol.codec import encode
+from protocol.errors import ProtocolError
+from protocol.frames import Ok, SessionRow
+from protocol.state import Call, Message
+from protocol.values import Principal, time_text
+
+MAX_TRIES = 50
+"""Conflicts in a row before a command gives up with `internal`, which may be sent again."""
+
+_ANSWERS_WITH_SEQ = (
+    cmd.MessageSend,
+    cmd.RunStart,
+    cmd.RunInterrupt,
+    cmd.ToolResult,
+    cmd.ApprovalRespond,
+)
+_answer = msgspec.json.Decoder(dict[str, Any])
+
+
+def owner_key(principal: Principal) -> str:
+    """A principal as the broker keeps it: `<tenant>:<subject>`, both percent-encoded."""
+    return f"{quote(principal.tenant, safe='')}:{quote(principal.subject, safe='')}"
+
+
+def not_found(session: str) -> ProtocolError:
+    """The same for a session that is somebody else's, is deleted, or never existed."""
+    return ProtocolError("session.not_found", f"There is no session {session}.", session=session)
+
+
+class Store:
+    """Sessions over a broker. Every method may raise `BrokerUnavailable`.
+
+    Cancelling a method leaves its effect unknown, as a lost connection does; sending the same
+    command again finds out.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        rules: Rules | None = None,
+        new_id: NewId = random_id,
+        snapshots: Snapshots | None = None,
+        cache: SessionCache | None = None,
+        appended: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self.broker = broker
+        self.rules = rules or Rules()
+        self.snapshots = snapshots or Snapshots(broker)
+        self._new_id = new_id
+        self._cache = cache or SessionCache()
+        self._appended = appended
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    # --- for clients
+
+    async def submit(self, command: cmd.DecidedCommand, origin: Origin) -> Ok:
+        """Carries out a command, exactly once by its id, and answers when it is stored.
+
+        Raises `ProtocolError`: then nothing was changed, and the id may be used again.
+        """
+        if isinstance(command, cmd.SessionCreate):
+            return await self._create(command, origin)
+        async with self._lock(command.session):
+            for _ in range(MAX_TRIES):
+                with suppress(Conflict, EpochChanged):
+                    return await self._try(command, origin)
+        raise ProtocolError("internal", "Too many conflicts; try again.", session=command.session)
+
+    async def load(self, session: str, principal: Principal) -> Session:
+        """The session at its head; valid until the next await, and read-only.
+
+        Raises `ProtocolError` `session.not_found`.
+        """
+        async with self._lock(session):
+            folded, _ = await self._load(session, principal, "")
+        return folded
+
+    async def messages(
+        self, session: str, principal: Principal, before: str | None, limit: int
+    ) -> tuple[list[Message], dict[str, Call], bool]:
+        """At most `limit` messages before one, oldest first, their calls, and if there are more.
+
+        Raises `ProtocolError` `session.not_found`, `message.unknown`.
+        """
+        state = (await self.load(session, principal)).state
+        end = len(state.messages)
+        if before is not None:
+            places = [i for i, m in enumerate(state.messages) if m.id == before]
+            if not places:
+                raise ProtocolError("message.unknown", f"There is no message {before}.")
+            end = places[0]
+        start = max(0, end - limit)
+        return state.messages[start:end], state.calls, start > 0
+
+    async def sessions(
+        self, principal: Principal, limit: int, before: str | None
+    ) -> tuple[list[SessionRow], bool]:
+        """A principal's sessions, the newest first, and whether there are more."""
+        owner = owner_key(principal)
+        names, more = await self.broker.sessions(owner, limit=limit, before=before)
+        rows: list[SessionRow] = []
+        for name in names:
+            with suppress(ProtocolError):  # deleted in the meantime
+                rows.append(_row(await self.load(name, principal)))
+        return rows, more
+
+    # --- for workers and timers
+
+    async def attempt(self, claimed: Claimed) -> Attempt:
+        """A claimed session as the worker's own copy. Raises `SessionMissing`."""
+        return await Attempt.open(
+            self.broker, claimed, self.snapshots, new_id=self._new_id, rules=self.rules
+        )
+
+    async def tick(self, session: str) -> None:
+        """Does what is due in a session; harmless when nothing is, or another process did it."""
+        async with self._lock(session):
+            for _ in range(MAX_TRIES):
+                with suppress(Conflict, EpochChanged):
+                    orphans = await self._tick(session)
+                    break
+            else:
+                return
+        for orphan in orphans:
+            await self._stop_orphan(orphan)
+
+    async def start_child(
+        self, parent: Session, agent: str, input_: Any, child: str
+    ) -> tuple[str, str]:
+        """A session `child` of the same owner with a run of `agent`; (session, run).
+
+        Idempotent by `child`: a repeat answers the same.
+        """
+        tenant, subject = parent.owner.split(":")
+        origin = Origin(Principal(unquote(tenant), unquote(subject)), "")
+        metadata = {"parent": parent.state.session}
+        create = cmd.SessionCreate(id=child, agent=agent, session=child, metadata=metadata)
+        await self.submit(create, origin)
+        ok = await self.submit(cmd.RunStart(id=child, session=child, input=input_), origin)
+        assert ok.run is not None, "run.start answers with its run"
+        return child, ok.run
+
+    # --- one try
+
+    async def _try(self, command: cmd.DecidedCommand, origin: Origin) -> Ok:
+        assert not isinstance(command, cmd.SessionCreate), "there is nothing to load yet"
+        keep = not isinstance(command, cmd.ALWAYS_DECIDED_ANEW)
+        key = f"{origin.client or 'http'}:{command.id}"
+        session, stored = await self._load(command.session, origin.principal, key if keep else "")
+        digest = _digest(command)
+        if stored is not None:
+            return _repeated(command, stored.digest, stored.answer, stored.seq, digest)
+        version, seen = session.version, session.state.seq
+        size = self._take_out(session)
+        decision = decide_command(
+            session,
+            command,
+            origin,
+            now=self.broker.now(),
+            new_id=self._new_id,
+            rules=self.rules,
+        )
+        answered = StoredCommand(key, digest, encode(decision.ok)) if keep else None
+        if not decision.events:
+            self._cache.put(session, size)
+            return _ok(command, decision.ok, seen)
+        try:
+            seq = await self._append(session, decision, version, answered, size)
+        except Duplicate as known:  # the same command arrived at another replica meanwhile
+            return _repeated(command, known.digest, known.answer, known.seq, digest)
+        return _ok(command, decision.ok, seq)
+
+    async def _append(
+        self,
+        session: Session,
+        decision: Decision,
+        version: int,
+        command: StoredCommand | None,
+        size: int,
+    ) -> int:
+        """Stores a decision that is folded into `session` already; caches it if it came true."""
+        deadline = next_deadline(session, self.rules)
+        bodies = [encode(e) for e in decision.events]
+        append = Append(
+            session=session.state.session,
+            epoch=session.state.epoch,
+            bodies=bodies,
+            control=sum(isinstance(e, ev.ControlEvent) for e in decision.events),
+            expect_version=version,
+            raise_fence=decision.raise_fence,
+            claimable_at=decision.claimable_at,
+            timer_at=inf if deadline is None else deadline,
+            command=command,
+        )
+        if decision.delete:
+            return await self.broker.delete(append)
+        seq = await self.broker.append(append)
+        self._appended(len(bodies))
+        if seq == session.state.seq:  # else stream events came first: the copy lacks them
+            self._cache.put(session, size + sum(len(b) for b in bodies))
+            await self.snapshots.after(session, ended=decision.raise_fence)
+        return seq
+
+    async def _tick(self, name: str) -> list[Orphan]:
+        try:
+            session, _ = await self._load(name, None, "")
+        except ProtocolError:
+            return []
+        version, orphans = session.version, list(session.ledger.orphans)
+        size = self._take_out(session)
+        decision = decide_tick(
+            session, now=self.broker.now(), new_id=self._new_id, rules=self.rules
+        )
+        if decision.events:
+            await self._append(session, decision, version, None, size)
+        else:
+            deadline = next_deadline(session, self.rules, orphans=False)
+            self._cache.put(session, size)
+            await self.broker.set_timer(name, deadline, expect_version=version)
+        return orphans
+
+    async def _stop_orphan(self, orphan: Orphan) -> None:
+        """Interrupts a child run whose parent has ended; it may have ended itself."""
+        loaded = await self._load_or_none(orphan.session)
+        if loaded is None:
+            return
+        tenant, subject = loaded.owner.split(":")
+        origin = Origin(Principal(unquote(tenant), unquote(subject)), "")
+        stop = cmd.RunInterrupt(
+            id=derived_id("k", orphan.run, "orphan"), session=orphan.session, run=orphan.run
+        )
+        with suppress(ProtocolError):
+            await self.submit(stop, origin)
+
+    # --- sessions
+
+    async def _create(self, command: cmd.SessionCreate, origin: Origin) -> Ok:
+        principal = origin.principal
+        owner = owner_key(principal)
+        name = command.session or derived_id("s", owner, origin.client, command.id)
+        created = ev.SessionCreated(
+            time=time_text(self.broker.now()),
+            agent=command.agent,
+            metadata=command.metadata,
+            tools=command.tools,
+        )
+        answer = {"session": name}
+        key = f"{origin.client or 'http'}:{command.id}"
+        digest = _digest(command)
+        create = Create(
+            session=name,
+            owner=owner,
+            agent=command.agent,
+            bodies=[encode(created)],
+            control=1,
+            command=StoredCommand(key, digest, encode(answer)),
+        )
+        try:
+            await self.broker.create(create)
+        except Exists as known:
+            return await self._existing(command, known, owner, name, key, digest)
+        self._appended(1)
+        return Ok(id=command.id, session=name)
+
+    async def _existing(
+        self,
+        command: cmd.SessionCreate,
+        known: Exists,
+        owner: str,
+        name: str,
+        key: str,
+        digest: str,
+    ) -> Ok:
+        """The answer for a session that is there: a repeat, one's own, or not to be had."""
+        if known.owner == owner and not known.deleted:
+            stored = (await self.broker.load(name, command=key)).command
+            if stored is not None:
+                return _repeated(command, stored.digest, stored.answer, 0, digest)
+            if known.agent == command.agent:
+                return Ok(id=command.id, session=name, existing=True)
+        raise ProtocolError("session.exists", f"Session {name} exists already.", session=name)
+
+    async def _load(
+        self, name: str, principal: Principal | None, key: str
+    ) -> tuple[Session, StoredCommand | None]:
+        """The session at its head, put into the cache, and a stored answer."""
+        cached, size = self._cache.take(name)
+        after, epoch = (0, "") if cached is None else (cached.state.seq, cached.state.epoch)
+        try:
+            loaded = await self.broker.load(name, after=after, epoch=epoch, command=key)
+        except SessionMissing:
+            raise not_found(name) from None
+        if loaded.deleted:
+            raise not_found(name)
+        if cached is not None and _continues(cached, loaded):
+            fold_on(cached, loaded.events)
+            session = settle(cached, loaded)
+        else:
+            session = fold_loaded(name, loaded)
+            size = len(loaded.snapshot or b"")
+        self._cache.put(session, size + sum(len(body) for _, body in loaded.events))
+        if principal is not None and loaded.owner != owner_key(principal):
+            raise not_found(name)
+        return session, loaded.command
+
+    async def _load_or_none(self, name: str) -> Loaded | None:
+        try:
+            loaded = await self.broker.load(name)
+        except SessionMissing:
+            return None
+        return None if loaded.deleted else loaded
+
+    def _take_out(self, session: Session) -> int:
+        """From here on the session runs ahead of the log: nobody else may see it."""
+        return self._cache.take(session.state.session)[1]
+
+    @asynccontextmanager
+    async def _lock(self, session: str) -> AsyncGenerator[None]:
+        lock = self._locks.setdefault(session, asyncio.Lock())
+        async with lock:
+            yield
+
+
+def _continues(cached: Session, loaded: Loaded) -> bool:
+    """Whether what was loaded follows what is cached."""
+    head: Head = loaded.head
+    if head.epoch != cached.state.epoch or loaded.snapshot is not None:
+        return False
+    first = loaded.events[0][0] if loaded.events else head.seq + 1
+    return first == cached.state.seq + 1
+
+
+def _digest(command: cmd.DecidedCommand) -> str:
+    return hashlib.blake2b(encode(command), digest_size=12).hexdigest()
+
+
+def _ok(command: cmd.DecidedCommand, answer: dict[str, Any], seq: int) -> Ok:
+    if isinstance(command, _ANSWERS_WITH_SEQ):
+        return Ok(id=command.id, **answer, seq=seq)
+    return Ok(id=command.id, **answer)
+
+
+def _repeated(
+    command: cmd.DecidedCommand, known_digest: str, answer: bytes, seq: int, digest: str
+) -> Ok:
+    if known_digest != digest:
+        raise ProtocolError(
+            "command.conflict", f"Command {command.id} was already used with another body."
+        )
+    return _ok(command, _answer.decode(answer), seq)
+
+
+def _row(session: Session) -> SessionRow:
+    state = session.state
+    live = state.live_run
+    status = live.status if live else "queued" if state.queue else "idle"
+    if status == "idle" and state.run is not None:
+        status = state.run.status
+    return SessionRow(
+        session=state.session,
+        agent=state.agent,
+        metadata=state.metadata,
+        status=status,
+        seq=state.seq,
+        updated=session.ledger.updated,
+    )

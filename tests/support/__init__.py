@@ -1,0 +1,1 @@
+"""What tests share: real processes (`processes`) and a raw client of the wire (`wire`)."""

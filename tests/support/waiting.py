@@ -1,0 +1,30 @@
+"""Waiting for a condition, with a bound. Never a sleep that hopes something has happened."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar, cast
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.01
+
+
+async def eventually(
+    condition: Callable[[], T | Awaitable[T]], *, within: float = 10, what: str = ""
+) -> T:
+    """Poll until `condition` gives something true, and return it.
+
+    Raises:
+        AssertionError: it was not true within so many seconds; names `what`.
+    """
+    deadline = time.monotonic() + within
+    while True:
+        result = condition()
+        value = cast("T", await result if inspect.isawaitable(result) else result)
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within} s: {what or condition}")
+        await asyncio.sleep(POLL_SECONDS)
