@@ -10,7 +10,6 @@ directions agree: `fold(filter(events)) == filter(fold(events))`, up to `seq`.
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from msgspec import structs
 
 from protocol import events as ev
@@ -125,14 +124,9 @@ APPROVAL: dict[str, int] = {
 def _hidden_fields(struct: type, table: dict[str, int]) -> list[dict[str, Any]]:
     """Per level, the values that take the place of what the level may not see."""
     fields = [f for f in structs.fields(struct) if f.name not in ("time", "provider")]
-
-    def blank(field: structs.FieldInfo) -> Any:
-        if field.default_factory is not msgspec.NODEFAULT:
-            return field.default_factory()
-        return None if field.default is msgspec.NODEFAULT else field.default
-
+    blank = {f.name: None if f.required else f.default for f in fields}
     return [
-        {f.name: blank(f) for f in fields if table.get(f.name, FULL) > level}
+        {name: value for name, value in blank.items() if table.get(name, FULL) > level}
         for level in (ANSWER, STEPS, FULL)
     ]
 
@@ -148,7 +142,6 @@ _RUN = _hidden_fields(Run, RUN)
 _MESSAGE = _hidden_fields(Message, MESSAGE)
 _CALL = _hidden_fields(Call, CALL)
 _APPROVAL = _hidden_fields(Approval, APPROVAL)
-_STATE = _hidden_fields(State, STATE)
 
 CallName = Callable[[str], tuple[str, str] | None]
 """Call id -> (name, target), or None if the call is unknown."""
@@ -164,7 +157,7 @@ class View:
     """What one subscription may see: its detail and the client tools it declared."""
 
     def __init__(self, detail: Detail, tools: list[str] | None = None) -> None:
-        self.detail = detail
+        self.detail: Detail = detail
         self.level = LEVELS[detail]
         self.tools = frozenset(tools or ())
         self._all = "*" in self.tools
@@ -234,22 +227,24 @@ class View:
     # --- state
 
     def state(self, state: State) -> State:
-        """What of a state may leave; a new state, `state` is not changed."""
+        """What of a state may leave; a new state that can be folded on, `state` is not changed."""
 
         def call_name(call: str) -> tuple[str, str] | None:
             known = state.calls.get(call)
             return None if known is None else (known.name, known.target)
 
-        seen = {k: c for k, v in state.calls.items() if (c := self._call(v)) is not None}
-        return structs.replace(
-            state,
-            messages=[self._message(m, call_name) for m in state.messages],
-            run=None if state.run is None else self._run(state.run, call_name),
-            queue=[self._run(r, call_name) for r in state.queue],
-            calls=seen,
-            approvals={k: self._approval(a) for k, a in state.approvals.items()},
-            **_STATE[self.level],
-        )
+        calls = ((k, self._call(c)) for k, c in state.calls.items())
+        inside: dict[str, Any] = {
+            "messages": [self._message(m, call_name) for m in state.messages],
+            "run": None if state.run is None else self._run(state.run, call_name),
+            "queue": [self._run(r, call_name) for r in state.queue],
+            "calls": {k: call for k, call in calls if call is not None},
+            "approvals": {k: self._approval(a) for k, a in state.approvals.items()},
+            "remembered": list(state.remembered),
+            "custom": dict(state.custom),
+        }
+        visible = (name for name, level in STATE.items() if level <= self.level)
+        return State(**{k: inside[k] if k in inside else getattr(state, k) for k in visible})
 
     def message(self, message: Message, calls: dict[str, Call]) -> Message:
         """What of one message may leave."""

@@ -52,9 +52,9 @@ _json = msgspec.json.Encoder().encode
 def newest(state: State, messages: int = 100, max_bytes: int = MAX_STATE_BYTES) -> State:
     """`state` with only the newest messages, as a subscription gets it; shares its values.
 
-    At most `messages` of them and `max_bytes` of JSON with their calls, but all of the live run
-    (count), the open message and everything since the oldest open call (bytes): a page that
-    loads learns from its state what it may still do. Approvals go with their calls.
+    At most `messages` of them, but all of the live run, and at most `max_bytes` of JSON with
+    their calls, but for the open message, and everything since the oldest open call: a page
+    that loads learns from its state what it may still do. Approvals go with their calls.
     """
     kept = _newest(state, messages, max_bytes)
     if kept == len(state.messages):
@@ -81,7 +81,9 @@ def _newest(state: State, messages: int, max_bytes: int) -> int:
     live = state.live_run.id if state.live_run is not None else None
     kept = size = 0
     for seen, message in enumerate(reversed(state.messages), 1):
-        size += len(_json(message)) + sum(len(_json(c)) for c in calls.get(message.id, ()))
+        if message.status != "open":
+            size += len(_json(message))
+        size += sum(len(_json(c)) for c in calls.get(message.id, ()))
         small = size <= max_bytes
         wanted = seen <= messages or (live is not None and message.run == live)
         if message.id in needed or (small and wanted):

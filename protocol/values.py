@@ -40,6 +40,10 @@ def time_seconds(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
+# `provider`, in the parts that have it: a model provider's own ids and signatures. It never
+# leaves the server and goes back to the provider verbatim.
+
+
 class TextPart(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="text"):
     """A piece of the answer."""
 
@@ -55,7 +59,7 @@ class CommentaryPart(Struct, frozen=True, omit_defaults=True, tag_field="kind", 
 
 
 class ThinkingPart(Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="thinking"):
-    """Reasoning; only `full` sees it. `provider` (signatures) never leaves the server."""
+    """Reasoning; only `full` sees it."""
 
     text: str
     provider: Any = None

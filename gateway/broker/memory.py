@@ -24,6 +24,7 @@ from gateway.broker.base import (
     News,
     StoredCommand,
 )
+from gateway.broker.followers import Followers
 from gateway.broker.schedule import Due, Schedule
 from gateway.errors import (
     Conflict,
@@ -88,8 +89,7 @@ class MemoryBroker:
         # agent -> session -> since when it may be claimed
         self._claimable: dict[str, Schedule] = {}
         self._timers = Schedule()
-        # session -> follower -> how often it follows
-        self._followers: dict[str, dict[Follower, int]] = {}
+        self._followers = Followers()
         # What ends by itself, in order of time: (when, session, command key or "" for all of it)
         self._expiring: deque[tuple[float, str, str]] = deque()
         self._waiting: set[asyncio.Event] = set()
@@ -245,26 +245,10 @@ class MemoryBroker:
     # News
 
     async def follow(self, session: str, follower: Follower) -> None:
-        followers = self._followers.setdefault(session, {})
-        followers[follower] = followers.get(follower, 0) + 1
+        self._followers.add(session, follower)
 
     def unfollow(self, session: str, follower: Follower) -> None:
-        followers = self._followers.get(session, {})
-        if followers.get(follower, 0) > 1:
-            followers[follower] -= 1
-        else:
-            followers.pop(follower, None)
-        if not followers:
-            self._followers.pop(session, None)
-
-    def _deliver(self, news: News) -> None:
-        for follower in tuple(self._followers.get(news.session, ())):
-            try:
-                follower(news)
-            except Exception as error:  # noqa: BLE001 - one follower's fault is not another's
-                asyncio.get_running_loop().call_exception_handler(
-                    {"message": f"a follower of {news.session} failed", "exception": error}
-                )
+        self._followers.remove(session, follower)
 
     # Runs and timers
 
@@ -363,7 +347,7 @@ class MemoryBroker:
         session.version += control
         if key in self._followers:
             news = News(key, session.epoch, first, session.seq, session.version, tuple(bodies))
-            asyncio.get_running_loop().call_soon(self._deliver, news)
+            asyncio.get_running_loop().call_soon(self._followers.tell, news)
 
     def _remember(self, key: str, session: _Session, command: StoredCommand) -> None:
         stored = StoredCommand(command.key, command.digest, command.answer, session.seq)

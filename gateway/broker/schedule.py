@@ -23,6 +23,10 @@ class Schedule:
     def __len__(self) -> int:
         return len(self._times)
 
+    def get(self, key: str) -> float:
+        """Its time; infinity if it has none."""
+        return self._times.get(key, math.inf)
+
     def set(self, key: str, at: float) -> None:
         if at == math.inf:
             self._times.pop(key, None)

@@ -6,7 +6,7 @@ log by what is in flight; when the log turns out otherwise the copy is folded an
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 
 from gateway.broker.base import Append, Broker, Claimed, News
@@ -14,7 +14,7 @@ from gateway.errors import BrokerUnavailable, Conflict, EpochChanged, SessionMis
 from gateway.sessions import inputs
 from gateway.sessions.by_time import next_deadline
 from gateway.sessions.decide import decide_step
-from gateway.sessions.draft import Decision, NewId, Rules
+from gateway.sessions.draft import Decision, NewId, RuleBrokenError, Rules
 from gateway.sessions.loading import Snapshots, fold_loaded, fold_on
 from gateway.sessions.session import Session
 from protocol import events as ev
@@ -35,6 +35,7 @@ class Attempt:
         *,
         new_id: NewId,
         rules: Rules,
+        appended: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.claimed = claimed
         self.session = session
@@ -42,17 +43,29 @@ class Attempt:
         self._snapshots = snapshots
         self._new_id = new_id
         self._rules = rules
+        self._appended = appended
         self._n = 0
         self._in_flight = False
 
     @classmethod
     async def open(
-        cls, broker: Broker, claimed: Claimed, snapshots: Snapshots, *, new_id: NewId, rules: Rules
+        cls,
+        broker: Broker,
+        claimed: Claimed,
+        snapshots: Snapshots,
+        *,
+        new_id: NewId,
+        rules: Rules,
+        appended: Callable[[int], None] = lambda _: None,
     ) -> "Attempt":
         """Loads the claimed session. Raises `SessionMissing`, `BrokerUnavailable`."""
         loaded = await broker.load(claimed.session)
+        if loaded.deleted:
+            raise SessionMissing(claimed.session)
         session = fold_loaded(claimed.session, loaded)
-        return cls(broker, claimed, session, snapshots, new_id=new_id, rules=rules)
+        return cls(
+            broker, claimed, session, snapshots, new_id=new_id, rules=rules, appended=appended
+        )
 
     async def step(self, step: inputs.AnyStep, stream: Sequence[ev.StreamEvent] = ()) -> Decision:
         """Appends stream events and then what the step does, atomically.
@@ -64,9 +77,17 @@ class Attempt:
             version = self.session.version
             for event in stream:
                 self.session.apply(event, self.session.state.seq + 1)
-            decision = decide_step(
-                self.session, step, now=self._broker.now(), new_id=self._new_id, rules=self._rules
-            )
+            try:
+                decision = decide_step(
+                    self.session,
+                    step,
+                    now=self._broker.now(),
+                    new_id=self._new_id,
+                    rules=self._rules,
+                )
+            except RuleBrokenError:
+                await self._reload()  # the copy is half changed
+                raise
             events = [*stream, *decision.events]
             if not events:
                 return decision
@@ -137,6 +158,7 @@ class Attempt:
         finally:
             self._in_flight = False
         self._n += 1
+        self._appended(len(append.bodies))
         if seq != self.session.state.seq:  # something else was stored in between
             await self._reload()
 
@@ -154,7 +176,7 @@ class Attempt:
         """Folds the log from the cursor on; anew, if it no longer reaches back."""
         try:
             while events := await self._broker.read(
-                self.claimed.session, self.session.state.seq, 1000
+                self.claimed.session, self.session.state.seq, 1000, epoch=self.claimed.epoch
             ):
                 fold_on(self.session, events)
         except Trimmed:

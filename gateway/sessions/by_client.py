@@ -12,7 +12,7 @@ from protocol import commands as cmd
 from protocol import events as ev
 from protocol.errors import ProtocolError, malformed
 from protocol.state import Run
-from protocol.values import FilePart, Metadata, Part, TextPart
+from protocol.values import FilePart, Metadata, Part, TextPart, Tool
 
 
 def merged(old: Metadata, changes: Metadata) -> Metadata:
@@ -23,15 +23,18 @@ def merged(old: Metadata, changes: Metadata) -> Metadata:
 
 def update(draft: Draft, command: cmd.SessionUpdate, _: Origin) -> Decision:
     """The page declares other tools or metadata."""
+    change(draft, command.metadata, command.tools)
+    return draft.done()
+
+
+def change(draft: Draft, changes: Metadata | None, tools: list[Tool] | None) -> None:
+    """`session.updated`, if anything becomes different."""
     state = draft.state
-    metadata = None
-    if command.metadata is not None:
-        metadata = merged(state.metadata, command.metadata)
-        metadata = None if metadata == state.metadata else metadata
-    tools = None if command.tools == state.tools else command.tools
+    metadata = None if changes is None else merged(state.metadata, changes)
+    metadata = None if metadata == state.metadata else metadata
+    tools = None if tools == state.tools else tools
     if metadata is not None or tools is not None:
         draft.add(ev.SessionUpdated(time=draft.time, metadata=metadata, tools=tools))
-    return draft.done()
 
 
 def delete(draft: Draft, _: cmd.SessionDelete, origin: Origin) -> Decision:

@@ -22,7 +22,7 @@ DEFAULT_LEASE_MS = 15_000
 def claim(draft: Draft, command: cmd.ToolClaim, origin: Origin) -> Decision:
     """A tab wants to execute a call; a repeated claim of the holder is granted."""
     call = _open_call(draft, command.call)
-    if call.status == "claimed" and call.client == origin.client:
+    if call.status == "claimed" and call.client == origin.tab:
         _progress(draft, call, command.progress)
         return draft.done(lease_ms=_lease_ms(call))
     _take(draft, call, origin)
@@ -137,7 +137,7 @@ def _open_call(draft: Draft, call_id: str) -> Call:
 
 def _check_may(draft: Draft, call: Call, origin: Origin) -> None:
     """Raises `tool.held` unless this tab holds the call or could claim it now."""
-    if call.client in (None, origin.client):
+    if call.client in (None, origin.tab):
         return
     known = draft.ledger.open_calls[call.id]
     if call.status == "requested" and known.released and known.idempotent:
@@ -151,7 +151,7 @@ def _take(draft: Draft, call: Call, origin: Origin) -> None:
         ev.ToolCallClaimed(
             time=draft.time,
             call=call.id,
-            client=origin.client,
+            client=origin.tab,
             lease_until=draft.after(_lease_ms(call)),
         )
     )

@@ -61,8 +61,9 @@ def next_deadline(session: Session, rules: Rules, *, orphans: bool = True) -> fl
 
 
 def _expire_runs(draft: Draft) -> None:
-    limit = draft.now - draft.rules.run_ttl_s
-    late = [r for r, born in draft.ledger.born.items() if time_seconds(born) <= limit]
+    # The very sums of `next_deadline`: a difference may round to the other side of the time.
+    ttl = draft.rules.run_ttl_s
+    late = [r for r, born in draft.ledger.born.items() if time_seconds(born) + ttl <= draft.now]
     for run_id in late:
         live = draft.live
         if live is not None and live.id == run_id:
@@ -132,6 +133,5 @@ def _notice_no_worker(draft: Draft) -> None:
     head = draft.state.queue[0] if draft.state.queue else None
     if head is None or draft.live is not None or head.activity == WAITING_FOR_WORKER:
         return
-    waited = draft.now - time_seconds(draft.ledger.updated)
-    if waited >= draft.rules.unclaimed_notice_s:
+    if time_seconds(draft.ledger.updated) + draft.rules.unclaimed_notice_s <= draft.now:
         draft.add(ev.RunActivity(time=draft.time, run=head.id, activity=WAITING_FOR_WORKER))

@@ -7,7 +7,7 @@ Pure. The rules that every producer keeps stand here; what breaks one is refused
 from collections.abc import Sequence
 
 from gateway.sessions import inputs
-from gateway.sessions.by_client import merged
+from gateway.sessions.by_client import change
 from gateway.sessions.by_tab import request_call
 from gateway.sessions.closing import (
     ENDED,
@@ -22,6 +22,7 @@ from protocol import events as ev
 from protocol.state import Run
 from protocol.values import ErrorInfo
 
+UNFINISHED = ErrorInfo("tool.cancelled", "The model failed before the call was whole.")
 LOST = ErrorInfo("worker.lost", "The worker of the run was lost.")
 
 
@@ -44,6 +45,7 @@ def claim_run(draft: Draft, step: inputs.ClaimRun) -> Decision:
     unfinished = open_message(draft, run)
     if unfinished is not None:
         draft.add(ev.MessageCompleted(time=draft.time, message=unfinished, status="discarded"))
+    announce_wait(draft)  # for what is still open
     return draft.done(run=run.id)
 
 
@@ -70,7 +72,7 @@ def _start_next(draft: Draft) -> Decision:
 def start_message(draft: Draft, step: inputs.StartMessage) -> Decision:
     """A model step begins; one at a time."""
     run = _live(draft)
-    _no_open_message(draft, run)
+    _new_message(draft, run, step.message)
     read = [m for m in step.read if m in draft.ledger.unread]
     draft.add(
         ev.MessageStarted(time=draft.time, message=step.message, run=run.id, read=read or None)
@@ -96,28 +98,35 @@ def end_message(draft: Draft, step: inputs.EndMessage) -> Decision:
             time=draft.time, message=step.message, status=step.status, usage=step.usage
         )
     )
-    _request(draft, step.calls, step.invalid)
+    invalid = step.invalid
+    if step.status == "failed":  # its calls will never be whole
+        rest = _streaming(draft, step.message) - {c.call for c in step.calls} - invalid.keys()
+        invalid = {**invalid, **dict.fromkeys(sorted(rest), UNFINISHED)}
+    _request(draft, step.message, step.calls, invalid)
     return draft.done()
 
 
 def request_calls(draft: Draft, step: inputs.RequestCalls) -> Decision:
     """Calls outside a model step, in a message of their own."""
     run = _live(draft)
-    _no_open_message(draft, run)
+    _new_message(draft, run, step.message)
     draft.add(ev.MessageStarted(time=draft.time, message=step.message, run=run.id))
     for part, call in enumerate(step.calls):
         started = inputs.StartCall(call=call.call, part=part, name=call.name, target=call.target)
         _add_call(draft, step.message, started)
     draft.add(ev.MessageCompleted(time=draft.time, message=step.message, status="complete"))
-    _request(draft, step.calls, step.invalid)
+    _request(draft, step.message, step.calls, step.invalid)
     return draft.done()
 
 
 def server_result(draft: Draft, step: inputs.ServerResult) -> Decision:
     """What a server tool gave; a late one changes nothing."""
     _live(draft)
-    if draft.session.open_call(step.call) is None:
+    call = draft.session.open_call(step.call)
+    if call is None:
         return draft.done()
+    if call.target != "server" or call.status != "requested":
+        raise RuleBrokenError(f"Call {step.call} is not a requested server call.")
     draft.add(
         ev.ToolCallCompleted(time=draft.time, call=step.call, output=step.output, error=step.error)
     )
@@ -129,6 +138,8 @@ def ask_approval(draft: Draft, step: inputs.AskApproval) -> Decision:
     """Asks a person about no call in particular."""
     run = _live(draft)
     _no_open_message(draft, run)
+    if step.approval in draft.state.approvals:
+        raise RuleBrokenError(f"Approval {step.approval} exists already.")
     draft.add(
         ev.ApprovalRequested(
             time=draft.time,
@@ -164,10 +175,7 @@ def child_step(draft: Draft, step: inputs.ChildStep) -> Decision:
 def update_session(draft: Draft, step: inputs.UpdateSession) -> Decision:
     """The agent changes its session."""
     _live(draft)
-    metadata = None
-    if step.metadata is not None:
-        metadata = merged(draft.state.metadata, step.metadata)
-    draft.add(ev.SessionUpdated(time=draft.time, metadata=metadata, tools=step.tools))
+    change(draft, step.metadata, step.tools)
     return draft.done()
 
 
@@ -205,6 +213,18 @@ def _no_open_message(draft: Draft, run: Run) -> None:
         raise RuleBrokenError(f"Message {message} is still open.")
 
 
+def _new_message(draft: Draft, run: Run, message: str) -> None:
+    _no_open_message(draft, run)
+    if draft.state.message(message) is not None:
+        raise RuleBrokenError(f"Message {message} exists already.")
+
+
+def _streaming(draft: Draft, message: str) -> set[str]:
+    """Calls of a message that were started, no more."""
+    calls = (draft.state.calls[c] for c in draft.ledger.open_calls)
+    return {c.id for c in calls if c.message == message and c.status == "streaming"}
+
+
 def _add_call(draft: Draft, message: str, step: inputs.StartCall) -> None:
     if step.call in draft.state.calls:
         raise RuleBrokenError(f"Call {step.call} exists already.")
@@ -222,15 +242,19 @@ def _add_call(draft: Draft, message: str, step: inputs.StartCall) -> None:
 
 
 def _request(
-    draft: Draft, calls: Sequence[inputs.CallRequest], invalid: dict[str, ErrorInfo]
+    draft: Draft,
+    message: str,
+    calls: Sequence[inputs.CallRequest],
+    invalid: dict[str, ErrorInfo],
 ) -> None:
-    """Offers calls, or asks for consent first; impossible ones complete at once."""
+    """Offers all calls of a message, or asks for consent first; impossible ones complete."""
+    named = [c.call for c in calls]
+    if len(set(named)) != len(named) or {*named, *invalid} != _streaming(draft, message):
+        raise RuleBrokenError(f"The end of message {message} must request each call it started.")
     for request in calls:
-        call = draft.state.calls.get(request.call)
-        if call is None or call.status != "streaming":
-            raise RuleBrokenError(f"Call {request.call} was requested before or never started.")
         if request.call in invalid:
             continue
+        call = draft.state.calls[request.call]
         if _needs_consent(draft, request):
             draft.add(
                 ev.ApprovalRequested(

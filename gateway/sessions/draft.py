@@ -31,10 +31,15 @@ class Rules(Struct, frozen=True):
 
 
 class Origin(Struct, frozen=True):
-    """Who asks: a principal, in a tab."""
+    """Who asks: a principal, in a tab; over HTTP `client` may be empty."""
 
     principal: Principal
     client: str
+
+    @property
+    def tab(self) -> str:
+        """The client id that holds calls and scopes command ids."""
+        return self.client or "http"
 
 
 class Decision(Struct, kw_only=True):

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 from weakref import WeakValueDictionary
 
 import msgspec
+from msgspec import Struct
 
 from gateway.broker.base import Append, Broker, Claimed, Create, Head, Loaded, StoredCommand
 from gateway.errors import (
@@ -30,7 +31,7 @@ from gateway.sessions.decide import decide_command, decide_tick
 from gateway.sessions.draft import Decision, NewId, Origin, Rules
 from gateway.sessions.ids import derived_id, random_id
 from gateway.sessions.loading import Snapshots, fold_loaded, fold_on, settle
-from gateway.sessions.session import Orphan, Session
+from gateway.sessions.session import Orphan, Session, new_session
 from protocol import commands as cmd
 from protocol import events as ev
 from protocol.codec import encode
@@ -60,6 +61,15 @@ def owner_key(principal: Principal) -> str:
 def not_found(session: str) -> ProtocolError:
     """The same for a session that is somebody else's, is deleted, or never existed."""
     return ProtocolError("session.not_found", f"There is no session {session}.", session=session)
+
+
+class _Ticked(Struct, frozen=True, kw_only=True):
+    """What a tick found: orphans to interrupt, and if nothing was appended, the next deadline."""
+
+    orphans: list[Orphan] = []
+    quiet: bool = False
+    next: float | None = None
+    version: int = 0
 
 
 class Store:
@@ -98,7 +108,8 @@ class Store:
             return await self._create(command, origin)
         async with self._lock(command.session):
             for _ in range(MAX_TRIES):
-                with suppress(Conflict, EpochChanged):
+                # A session deleted meanwhile is loaded as such: a stored answer, or not found.
+                with suppress(Conflict, EpochChanged, SessionMissing):
                     return await self._try(command, origin)
         raise ProtocolError("internal", "Too many conflicts; try again.", session=command.session)
 
@@ -145,20 +156,27 @@ class Store:
     async def attempt(self, claimed: Claimed) -> Attempt:
         """A claimed session as the worker's own copy. Raises `SessionMissing`."""
         return await Attempt.open(
-            self.broker, claimed, self.snapshots, new_id=self._new_id, rules=self.rules
+            self.broker,
+            claimed,
+            self.snapshots,
+            new_id=self._new_id,
+            rules=self.rules,
+            appended=self._appended,
         )
 
     async def tick(self, session: str) -> None:
         """Does what is due in a session; harmless when nothing is, or another process did it."""
         async with self._lock(session):
             for _ in range(MAX_TRIES):
-                with suppress(Conflict, EpochChanged):
-                    orphans = await self._tick(session)
+                with suppress(Conflict, EpochChanged, SessionMissing):
+                    ticked = await self._tick(session)
                     break
             else:
                 return
-        for orphan in orphans:
+        for orphan in ticked.orphans:
             await self._stop_orphan(orphan)
+        if ticked.quiet:  # only now: who crashes before has the timer still due
+            await self.broker.set_timer(session, ticked.next, expect_version=ticked.version)
 
     async def start_child(
         self, parent: Session, agent: str, input_: Any, child: str
@@ -172,7 +190,8 @@ class Store:
         metadata = {"parent": parent.state.session}
         create = cmd.SessionCreate(id=child, agent=agent, session=child, metadata=metadata)
         await self.submit(create, origin)
-        ok = await self.submit(cmd.RunStart(id=child, session=child, input=input_), origin)
+        start = cmd.RunStart(id=derived_id("k", child, "run"), session=child, input=input_)
+        ok = await self.submit(start, origin)
         assert ok.run is not None, "run.start answers with its run"
         return child, ok.run
 
@@ -181,7 +200,7 @@ class Store:
     async def _try(self, command: cmd.DecidedCommand, origin: Origin) -> Ok:
         assert not isinstance(command, cmd.SessionCreate), "there is nothing to load yet"
         keep = not isinstance(command, cmd.ALWAYS_DECIDED_ANEW)
-        key = f"{origin.client or 'http'}:{command.id}"
+        key = f"{origin.tab}:{command.id}"
         session, stored = await self._load(command.session, origin.principal, key if keep else "")
         digest = _digest(command)
         if stored is not None:
@@ -229,6 +248,8 @@ class Store:
             command=command,
         )
         if decision.delete:
+            for orphan in session.ledger.orphans:  # nothing ticks a deleted session
+                await self._stop_orphan(orphan)
             return await self.broker.delete(append)
         seq = await self.broker.append(append)
         self._appended(len(bodies))
@@ -237,11 +258,11 @@ class Store:
             await self.snapshots.after(session, ended=decision.raise_fence)
         return seq
 
-    async def _tick(self, name: str) -> list[Orphan]:
+    async def _tick(self, name: str) -> "_Ticked":
         try:
             session, _ = await self._load(name, None, "")
         except ProtocolError:
-            return []
+            return _Ticked()
         version, orphans = session.version, list(session.ledger.orphans)
         size = self._take_out(session)
         decision = decide_tick(
@@ -249,11 +270,10 @@ class Store:
         )
         if decision.events:
             await self._append(session, decision, version, None, size)
-        else:
-            deadline = next_deadline(session, self.rules, orphans=False)
-            self._cache.put(session, size)
-            await self.broker.set_timer(name, deadline, expect_version=version)
-        return orphans
+            return _Ticked(orphans=orphans)
+        deadline = next_deadline(session, self.rules, orphans=False)
+        self._cache.put(session, size)
+        return _Ticked(orphans=orphans, quiet=True, next=deadline, version=version)
 
     async def _stop_orphan(self, orphan: Orphan) -> None:
         """Interrupts a child run whose parent has ended; it may have ended itself."""
@@ -281,7 +301,7 @@ class Store:
             tools=command.tools,
         )
         answer = {"session": name}
-        key = f"{origin.client or 'http'}:{command.id}"
+        key = f"{origin.tab}:{command.id}"
         digest = _digest(command)
         create = Create(
             session=name,
@@ -308,11 +328,12 @@ class Store:
         digest: str,
     ) -> Ok:
         """The answer for a session that is there: a repeat, one's own, or not to be had."""
-        if known.owner == owner and not known.deleted:
-            stored = (await self.broker.load(name, command=key)).command
-            if stored is not None:
-                return _repeated(command, stored.digest, stored.answer, 0, digest)
-            if known.agent == command.agent:
+        if known.owner == owner:
+            with suppress(SessionMissing):
+                stored = (await self.broker.load(name, command=key)).command
+                if stored is not None:
+                    return _repeated(command, stored.digest, stored.answer, 0, digest)
+            if known.agent == command.agent and not known.deleted:
                 return Ok(id=command.id, session=name, existing=True)
         raise ProtocolError("session.exists", f"Session {name} exists already.", session=name)
 
@@ -326,8 +347,11 @@ class Store:
             loaded = await self.broker.load(name, after=after, epoch=epoch, command=key)
         except SessionMissing:
             raise not_found(name) from None
-        if loaded.deleted:
-            raise not_found(name)
+        if loaded.deleted:  # all that is left of it are the stored answers
+            mine = principal is not None and loaded.owner == owner_key(principal)
+            if not mine or loaded.command is None:
+                raise not_found(name)
+            return new_session(name, loaded.head.epoch, loaded.owner), loaded.command
         if cached is not None and _continues(cached, loaded):
             fold_on(cached, loaded.events)
             session = settle(cached, loaded)

@@ -1,8 +1,9 @@
 #!/usr/bin/env python
-"""Writes the expectations of the golden vectors anew: tools/vectors.py [--check].
+"""Writes anew what is made from the protocol's code: tools/golden.py [--check].
 
-The inputs (frames, states, events) are edited by hand in protocol/vectors/*.json; what the
-protocol makes of them is filled in here. Read the diff: clients in other languages are held to it.
+That is protocol/schema.json, and the expectations in protocol/vectors/*.json: their inputs
+(frames, states, events) are edited by hand, what the protocol makes of them is filled in here.
+Read the diff: clients in other languages are held to it.
 """
 
 import json
@@ -16,9 +17,10 @@ import msgspec
 from protocol import codec
 from protocol.detail import View
 from protocol.errors import ProtocolError
+from protocol.schema import schema
 from protocol.state import State, fold
 
-VECTORS = Path(__file__).parents[1] / "protocol" / "vectors"
+PROTOCOL = Path(__file__).parents[1] / "protocol"
 Vector = dict[str, Any]
 
 
@@ -46,9 +48,7 @@ def folded(vector: Vector) -> Vector:
     """Of a fold: the state after the events."""
     start = vector["state"]
     events: list[Vector] = vector["events"]
-    state = (
-        State(session=events[0]["session"]) if start is None else msgspec.convert(start, State)
-    )
+    state = State(session=events[0]["session"]) if start is None else msgspec.convert(start, State)
     for event in events:
         decoded = codec.decode_event(json.dumps(event))
         if decoded is None:  # unknown: only the cursor moves
@@ -77,11 +77,12 @@ def detail(vector: Vector) -> Vector:
     return {**{k: vector[k] for k in names}, "leaves": leaves}
 
 
-FILES: dict[str, Callable[[Vector], Vector]] = {
-    "frames.json": frame,
-    "folds.json": folded,
-    "details.json": detail,
+VECTORS: dict[str, Callable[[Vector], Vector]] = {
+    "vectors/frames.json": frame,
+    "vectors/folds.json": folded,
+    "vectors/details.json": detail,
 }
+FILES = ("schema.json", *VECTORS)
 
 
 def text(vectors: list[Vector]) -> str:
@@ -104,19 +105,26 @@ def _compact(value: Any) -> str:
 
 
 def anew(name: str) -> str:
-    """The text of a vector file with its expectations filled in."""
-    return text([FILES[name](v) for v in json.loads((VECTORS / name).read_text())])
+    """The text that the file of that name should have."""
+    if name == "schema.json":
+        return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+    return text([VECTORS[name](v) for v in json.loads(read(name))])
+
+
+def read(name: str) -> str:
+    """The text that the file has; empty if there is none."""
+    path = PROTOCOL / name
+    return path.read_text() if path.exists() else ""
 
 
 def main(arguments: list[str]) -> int:
-    stale = [name for name in FILES if anew(name) != (VECTORS / name).read_text()]
-    if arguments == ["--check"]:
-        print(*(f"stale: protocol/vectors/{name}" for name in stale), sep="\n", end="")
-        return 1 if stale else 0
+    stale = [name for name in FILES if anew(name) != read(name)]
+    check = arguments == ["--check"]
     for name in stale:
-        (VECTORS / name).write_text(anew(name))
-        print(f"written: protocol/vectors/{name}")
-    return 0
+        print(f"{'stale' if check else 'written'}: protocol/{name}")
+        if not check:
+            (PROTOCOL / name).write_text(anew(name))
+    return 1 if check and stale else 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,201 @@
+"""The composition root: which objects a process is made of, and in which order they live and end.
+
+Nothing is decided here and nothing is kept: constructors are called, loops are started and ended.
+Loops end before the broker closes, so nothing meets a closed connection.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import WebSocketRoute
+
+from gateway.agents.registry import resolve_agents
+from gateway.auth import Authenticator, open_auth
+from gateway.broker.base import Broker
+from gateway.broker.open import open_broker
+from gateway.delivery.connection import Delivery
+from gateway.delivery.hub import Hub
+from gateway.delivery.roster import Roster
+from gateway.runtime.agent import Agent
+from gateway.runtime.timers import Timers
+from gateway.runtime.worker import Worker, WorkerOptions
+from gateway.sessions.cache import SessionCache
+from gateway.sessions.draft import Rules
+from gateway.sessions.loading import Snapshots
+from gateway.sessions.store import Store
+from gateway.settings import Settings, WorkerSettings
+from gateway.telemetry import Metrics
+from gateway.transports.health import health_routes
+from gateway.transports.http import api_routes
+from gateway.transports.origins import OriginCheck, OriginGuard
+from gateway.transports.pages import demo_routes
+from gateway.transports.websocket import native_endpoint
+
+
+class GatewayWorker:
+    """A process that executes runs and fires timers; no sockets."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        *,
+        agents: Mapping[str, Agent] | None = None,
+        broker: Broker | None = None,
+        metrics: Metrics | None = None,
+        runs: bool = True,
+    ) -> None:
+        self.agents = resolve_agents(settings.agents) if agents is None else dict(agents)
+        self.broker = open_broker(settings.broker) if broker is None else broker
+        self.metrics = metrics or Metrics()
+        self.drain_s = settings.drain_ms / 1000
+        self.store = Store(
+            self.broker,
+            rules=Rules(run_ttl_s=settings.run_ttl_ms / 1000),
+            snapshots=Snapshots(
+                self.broker,
+                every=settings.snapshot_events,
+                keep_events=settings.keep_events,
+            ),
+            cache=SessionCache(settings.state_cache_bytes),
+            appended=self.metrics.events_appended.inc,
+        )
+        self.timers = Timers(self.store, metrics=self.metrics)
+        self.worker = (
+            Worker(
+                self.store,
+                self.agents.values(),
+                WorkerOptions.of(settings),
+                metrics=self.metrics,
+            )
+            if runs
+            else None
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Everything is started; on leaving, everything is ended, in order.
+
+        Raises:
+            ConfigurationError: the broker cannot be used; the text names the remedy.
+        """
+        try:
+            await self.broker.start()
+            async with asyncio.TaskGroup() as group:
+                loops = [group.create_task(loop) for loop in self._loops()]
+                worker = None if self.worker is None else group.create_task(self.worker.run())
+                yield
+                if self.worker is not None and worker is not None:
+                    self.worker.stop()
+                    await worker
+                for loop in loops:
+                    loop.cancel()
+        finally:
+            await self.broker.close()
+
+    def _loops(self) -> Sequence[Coroutine[Any, Any, None]]:
+        """The loops of this process that run until they are cancelled, one task each."""
+        return [self.timers.run()]
+
+
+class Gateway(GatewayWorker):
+    """A process that serves clients; `app` is its ASGI application."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        agents: Mapping[str, Agent] | None = None,
+        broker: Broker | None = None,
+        metrics: Metrics | None = None,
+        authenticator: Authenticator | None = None,
+        demo: bool = False,
+    ) -> None:
+        super().__init__(
+            settings, agents=agents, broker=broker, metrics=metrics, runs=settings.runs
+        )
+        self.settings = settings
+        self.demo = demo
+        self.authenticator = open_auth(settings) if authenticator is None else authenticator
+        self.hub = Hub(
+            self.broker,
+            max_events=settings.feed_events,
+            max_bytes=settings.feed_bytes,
+            metrics=self.metrics,
+        )
+        self.roster = Roster()
+        self.app = self._app()
+
+    async def drain(self) -> None:
+        """Send the clients away, before the sockets close; meanwhile runs come to their end."""
+        if self.worker is not None:
+            self.worker.stop()
+        await self.roster.drain(self.drain_s / 2)
+
+    def unready(self) -> str | None:
+        """Why no new client should come; None: all is well."""
+        if self.roster.draining:
+            return "draining"
+        if not self.broker.healthy:
+            return "the broker does not answer"
+        return None
+
+    def _loops(self) -> Sequence[Coroutine[Any, Any, None]]:
+        return [*super()._loops(), self.hub.run(), self.roster.run()]
+
+    def _app(self) -> Starlette:
+        delivery = Delivery(
+            store=self.store,
+            hub=self.hub,
+            roster=self.roster,
+            auth=self.authenticator,
+            settings=self.settings,
+            metrics=self.metrics,
+        )
+        check = OriginCheck(self.settings)
+        return Starlette(
+            routes=[
+                WebSocketRoute("/v1/ws", native_endpoint(delivery, check)),
+                *health_routes(self.unready, self.metrics),
+                *api_routes(delivery),
+                *(demo_routes() if self.demo else []),
+            ],
+            middleware=[Middleware(OriginGuard, check=check)],
+            lifespan=self._lifespan,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncGenerator[None]:
+        async with self.running():
+            yield
+            await self.drain()
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    agents: Mapping[str, Agent] | None = None,
+    broker: Broker | None = None,
+    metrics: Metrics | None = None,
+    authenticator: Authenticator | None = None,
+    demo: bool = False,
+) -> Starlette:
+    """A gateway as an ASGI application, started and ended by its lifespan.
+
+    For any ASGI server, or mounted in an application of one's own. What is not given is made as
+    the settings say.
+
+    Raises:
+        ConfigurationError: an agent, the broker or the authentication cannot be had.
+    """
+    return Gateway(
+        settings or Settings(),
+        agents=agents,
+        broker=broker,
+        metrics=metrics,
+        authenticator=authenticator,
+        demo=demo,
+    ).app

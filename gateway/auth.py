@@ -1,0 +1,171 @@
+"""Who is connecting: a token becomes a `Grant`, or a refusal that tells a stranger nothing.
+
+No sockets and no sessions here. Refusals are `auth.required`, `auth.invalid` and `auth.expired`;
+what exactly is wrong with a token stays inside, for the log of whoever debugs it, never with the
+token itself. JSON Web Tokens: RFC 7519, the algorithm fixed to HS256 whatever a header says.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Annotated, Protocol
+
+import msgspec
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import OctKey
+from msgspec import Meta, Struct
+
+from gateway.errors import ConfigurationError
+from gateway.settings import Settings
+from protocol.errors import ProtocolError
+from protocol.values import Detail, Principal
+
+Clock = Callable[[], float]
+
+ALGORITHM = "HS256"
+DEFAULT_TENANT = "default"
+MAX_TOKEN_CHARS = 8_192
+_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+
+# Whoever prints one prints one line: no control characters, no spaces, no surrogates.
+Name = Annotated[str, Meta(pattern=r"^[!-~]{1,256}\Z", max_length=256)]
+Seconds = Annotated[float, Meta(ge=0, le=2**40)]
+
+
+class Grant(Struct, frozen=True):
+    """What a connection may do: as whom, how much it may see, until when (None: for ever)."""
+
+    principal: Principal
+    detail: Detail
+    expires_at: float | None = None
+    """Seconds since the epoch, without leeway."""
+
+
+class Authenticator(Protocol):
+    """Tells who holds a token."""
+
+    async def authenticate(self, token: str | None) -> Grant:
+        """The grant of a token; None: the client sent none.
+
+        Raises:
+            ProtocolError: `auth.required`, `auth.invalid` or `auth.expired`.
+        """
+        ...
+
+
+class NoAuth:
+    """Everyone is local/dev and may see everything; a token is not even looked at."""
+
+    async def authenticate(self, token: str | None) -> Grant:
+        """The same grant for everybody."""
+        return Grant(Principal("local", "dev"), "full")
+
+
+class Claims(Struct, frozen=True, omit_defaults=True):
+    """What is read of a token; everything else in it is ignored."""
+
+    sub: Name
+    iat: Seconds
+    exp: Seconds
+    nbf: Seconds = 0
+    tenant: Name = DEFAULT_TENANT
+    detail: Detail | None = None
+    aud: str | list[str] | None = None
+
+
+class JwtAuth:
+    """Tokens signed with a shared secret; `sub`, `iat` and `exp` are required.
+
+    `detail` is the most that a token without such a claim may see. `leeway_s` is granted on both
+    ends: clocks differ.
+    """
+
+    def __init__(
+        self,
+        secret: str,
+        *,
+        audience: str | None = None,
+        detail: Detail = "steps",
+        leeway_s: float = 30,
+        clock: Clock = time.time,
+    ) -> None:
+        self._key = OctKey.import_key(secret)
+        self._audience = audience
+        self._detail: Detail = detail
+        self._leeway_s = leeway_s
+        self._clock = clock
+
+    async def authenticate(self, token: str | None) -> Grant:
+        """The grant of a token.
+
+        Raises:
+            ProtocolError: `auth.required`, `auth.invalid` or `auth.expired`.
+        """
+        if not token:
+            raise ProtocolError("auth.required")
+        claims = self._verify(token)
+        now = self._clock()
+        if max(claims.iat, claims.nbf) > now + self._leeway_s:
+            raise ProtocolError("auth.invalid")
+        if claims.exp <= now - self._leeway_s:
+            raise ProtocolError("auth.expired")
+        return Grant(
+            Principal(claims.tenant, claims.sub), claims.detail or self._detail, claims.exp
+        )
+
+    def _verify(self, token: str) -> Claims:
+        if len(token) > MAX_TOKEN_CHARS or not _COMPACT.fullmatch(token):
+            raise ProtocolError("auth.invalid")
+        try:
+            signed = jws.deserialize_compact(token, self._key, algorithms=[ALGORITHM])
+            claims = msgspec.json.decode(signed.payload or b"", type=Claims)
+        except (JoseError, msgspec.DecodeError, ValueError, TypeError, RecursionError) as error:
+            raise ProtocolError("auth.invalid") from error
+        audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud or []
+        if self._audience is not None and self._audience not in audiences:
+            raise ProtocolError("auth.invalid")
+        return claims
+
+
+def open_auth(settings: Settings, clock: Clock = time.time) -> Authenticator:
+    """The authenticator that the settings ask for."""
+    if settings.auth == "none":
+        return NoAuth()
+    assert settings.auth_secret is not None, "Settings checks it"
+    return JwtAuth(
+        settings.auth_secret,
+        audience=settings.auth_audience,
+        detail=settings.detail,
+        leeway_s=settings.auth_leeway_ms / 1000,
+        clock=clock,
+    )
+
+
+def mint_token(
+    secret: str,
+    *,
+    subject: str,
+    tenant: str = DEFAULT_TENANT,
+    detail: Detail | None = None,
+    audience: str | None = None,
+    ttl_s: float = 3600,
+    clock: Clock = time.time,
+) -> str:
+    """A token that `JwtAuth` with the same secret accepts for `ttl_s` seconds.
+
+    Raises:
+        ConfigurationError: a claim is one that it would refuse.
+    """
+    now = int(clock())
+    claims = Claims(subject, now, now + ttl_s, 0, tenant, detail, audience)
+    try:
+        msgspec.convert(msgspec.to_builtins(claims), Claims)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(
+            f"no token has such a claim: {error}; a subject or tenant is 1 to 256 printable "
+            "ASCII characters without a space."
+        ) from None
+    key = OctKey.import_key(secret)
+    header = {"alg": ALGORITHM, "typ": "JWT"}
+    return jws.serialize_compact(header, msgspec.json.encode(claims), key, algorithms=[ALGORITHM])

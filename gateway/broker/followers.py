@@ -1,0 +1,55 @@
+"""Who of this process follows which session: counting and calling, no I/O."""
+
+import asyncio
+from collections.abc import Iterable
+
+from gateway.broker.base import Follower, News
+
+
+class Followers:
+    """Followers by session, reference counted; one's fault does not touch another."""
+
+    def __init__(self) -> None:
+        # session -> follower -> how often it follows
+        self._counts: dict[str, dict[Follower, int]] = {}
+
+    def __contains__(self, session: str) -> bool:
+        return session in self._counts
+
+    def add(self, session: str, follower: Follower) -> None:
+        counts = self._counts.setdefault(session, {})
+        counts[follower] = counts.get(follower, 0) + 1
+
+    def remove(self, session: str, follower: Follower) -> bool:
+        """Takes one reference away; whether that was the session's last."""
+        counts = self._counts.get(session, {})
+        if follower not in counts:
+            return False
+        counts[follower] -= 1
+        if not counts[follower]:
+            del counts[follower]
+        if counts:
+            return False
+        del self._counts[session]
+        return True
+
+    def clear(self) -> None:
+        self._counts.clear()
+
+    def tell(self, news: News) -> None:
+        """Calls every follower of the session, also when one of them unfollows meanwhile."""
+        for follower in tuple(self._counts.get(news.session, ())):
+            try:
+                follower(news)
+            except Exception as error:  # noqa: BLE001 - reported, and the others still hear
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": f"a follower of {news.session} failed", "exception": error}
+                )
+
+    def tell_all(self) -> None:
+        """Something may be missing, in every session."""
+        self.tell_each(tuple(self._counts))
+
+    def tell_each(self, sessions: Iterable[str]) -> None:
+        for session in sessions:
+            self.tell(News(session, "", 0, 0, 0, ()))

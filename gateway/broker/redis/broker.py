@@ -1,0 +1,304 @@
+"""The verbs in Redis: each is one script (`scripts/*.lua`), given its keys and read its answer.
+
+Atomicity, the order of checks and every rule of the log are the scripts' business; waiting and
+failing are the client's, hearing is the listener's. Time is the server's: scripts ask it, `now()`
+adds an offset that every canary refreshes.
+"""
+
+import math
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from redis.exceptions import RedisError
+
+from gateway.broker.base import Append, Claimed, Create, Follower, Head, Loaded, News
+from gateway.broker.followers import Followers
+from gateway.broker.redis import layout, replies
+from gateway.broker.redis.claims import Claims
+from gateway.broker.redis.client import Argument, RedisClient
+from gateway.broker.redis.listener import Deaf, Listener, Rhythm
+from gateway.broker.redis.owners import Owners
+from gateway.errors import BrokerUnavailable, ConfigurationError, Exists
+
+SPARE_S = 5.0
+TIMER_PAUSE_S = 1.0
+
+
+class RedisBroker:
+    """`Broker` in a Redis or Valkey at `url`; `monotonic` gives seconds."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        rhythm: Rhythm = Rhythm(),  # noqa: B008 - frozen
+    ) -> None:
+        self._monotonic = monotonic
+        self._offset = time.time() - monotonic()
+        self._client = RedisClient(url)
+        shard = secrets.randbelow(layout.SHARDS)
+        self._listener = Listener(
+            self._client.connection,
+            self._sing,
+            f"{layout.base(shard)}canary:{secrets.token_hex(8)}",
+            self._hear,
+            self._missed,
+            rhythm,
+        )
+        self._followers = Followers()
+        self._owners = Owners(self._client)
+        self._claims = Claims(self._client)
+        # channel -> shard
+        self._wakes = {layout.wake(shard): shard for shard in range(layout.SHARDS)}
+        self._hears_wakes = False
+        # Until then (monotonic) workers have time to renew leases that an outage let run out.
+        self._spare_until = -math.inf
+
+    async def start(self) -> None:
+        try:
+            await self._client.check()
+            await self._listener.start()
+            await self._sing("agw:{0}:canary", "")
+        except (RedisError, OSError, TimeoutError, Deaf, BrokerUnavailable) as error:
+            await self.close()
+            raise ConfigurationError(
+                f"Redis at {self._client.place} cannot be listened to: {error}"
+            ) from error
+        except ConfigurationError:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        self._followers.clear()
+        await self._listener.close()
+        await self._client.close()
+
+    def now(self) -> float:
+        return self._monotonic() + self._offset
+
+    @property
+    def healthy(self) -> bool:
+        return self._client.answering and self._listener.healthy
+
+    # The log
+
+    async def create(self, create: Create) -> Head:
+        await self._owners.add(create.owner, create.session, self.now())
+        arguments: list[Argument] = [
+            *_named(create.session),
+            create.owner,
+            create.agent,
+            *_events(create.bodies, create.control),
+        ]
+        key = ""
+        if create.command is not None:
+            key = create.command.key
+            arguments += [create.command.digest, create.command.answer]
+        reply = await self._client.run(
+            "create", layout.session_keys(create.session, key), arguments
+        )
+        try:
+            epoch, seq, version, fence = replies.accepted(reply)
+        except Exists as error:
+            if error.owner != create.owner:
+                with suppress(BrokerUnavailable):  # a list drops it later
+                    await self._owners.drop(create.owner, create.session)
+            raise
+        return replies.head(epoch, seq, version, fence)
+
+    async def append(self, append: Append) -> int:
+        return await self._append(append, delete=False)
+
+    async def delete(self, append: Append) -> int:
+        if not append.bodies:
+            raise ValueError("the append that deletes a session has at least one event")
+        return await self._append(append, delete=True)
+
+    async def _append(self, append: Append, *, delete: bool) -> int:
+        arguments: list[Argument] = [
+            *_named(append.session),
+            append.epoch,
+            *_events(append.bodies, append.control),
+            _given(append.expect_version),
+            _given(append.fence),
+            _given(append.n if append.fence is not None else None),
+            "1" if append.raise_fence else "",
+            _given(append.claimable_at),
+            _given(append.timer_at),
+            "1" if delete else "",
+        ]
+        key = ""
+        if append.command is not None:
+            key = append.command.key
+            arguments += [append.command.digest, append.command.answer]
+        reply = await self._client.run(
+            "append", layout.session_keys(append.session, key), arguments
+        )
+        (seq,) = replies.accepted(reply)
+        return int(seq)
+
+    async def load(
+        self, session: str, *, after: int = 0, epoch: str = "", command: str = ""
+    ) -> Loaded:
+        reply = await self._client.run(
+            "load", layout.session_keys(session, command), (*_named(session), after, epoch)
+        )
+        return replies.loaded(session, reply, command)
+
+    async def read(
+        self, session: str, after: int, limit: int, *, epoch: str = ""
+    ) -> Sequence[tuple[int, bytes]]:
+        reply = await self._client.run(
+            "read", layout.session_keys(session), (*_named(session), after, limit, epoch)
+        )
+        echoed, entries = replies.accepted(reply)
+        replies.same_session(session, echoed)
+        return replies.events(entries, after)
+
+    async def heads(self, sessions: Sequence[str]) -> Sequence[Head | None]:
+        by_shard: dict[int, list[str]] = {}
+        for session in sessions:
+            by_shard.setdefault(layout.shard_of(session), []).append(session)
+        answers = await self._client.run_many(
+            "heads",
+            [
+                ([layout.meta(session) for session in some], (layout.base(shard), *some))
+                for shard, some in by_shard.items()
+            ],
+        )
+        heads: dict[str, Head] = {}
+        for some, found in zip(by_shard.values(), answers, strict=True):
+            for session, head in zip(some, found, strict=True):
+                if head is not None:
+                    replies.same_session(session, head[0])
+                    heads[session] = replies.head(*head[1:])
+        return [heads.get(session) for session in sessions]
+
+    async def put_snapshot(
+        self, session: str, epoch: str, seq: int, data: bytes, *, keep_events: int
+    ) -> bool:
+        arguments = (*_named(session), epoch, seq, data, keep_events)
+        reply = await self._client.run("put_snapshot", layout.session_keys(session), arguments)
+        return bool(reply)
+
+    async def sessions(
+        self, owner: str, *, limit: int, before: str | None
+    ) -> tuple[list[str], bool]:
+        return await self._owners.newest(owner, limit=limit, before=before, now=self.now())
+
+    # News
+
+    async def follow(self, session: str, follower: Follower) -> None:
+        self._followers.add(session, follower)
+        try:
+            await self._listener.subscribe([layout.channel(session)])
+        except BaseException:
+            self.unfollow(session, follower)
+            raise
+
+    def unfollow(self, session: str, follower: Follower) -> None:
+        if self._followers.remove(session, follower):
+            self._listener.unsubscribe(layout.channel(session))
+
+    def _hear(self, channel: bytes, payload: bytes) -> None:
+        shard = self._wakes.get(channel)
+        if shard is not None:
+            self._claims.hear(shard, payload)
+            return
+        session = layout.session_of(channel)
+        if session not in self._followers:
+            return
+        try:
+            news = replies.news(session, payload)
+        except ValueError:  # not ours, or of a version to come
+            news = News(session, "", 0, 0, 0, ())
+        self._followers.tell(news)
+
+    def _missed(self) -> None:
+        self._spare_until = self._monotonic() + SPARE_S
+        self._claims.missed()
+        self._followers.tell_all()
+
+    # Runs and timers
+
+    async def claim(self, worker: str, agents: Sequence[str], *, lease_s: float) -> Claimed | None:
+        if not self._hears_wakes:
+            await self._listener.subscribe(list(self._wakes))
+            self._hears_wakes = True
+        return await self._claims.claim(
+            worker,
+            agents,
+            lease_s=lease_s,
+            now=self.now(),
+            spare_s=max(0.0, self._spare_until - self._monotonic()),
+        )
+
+    async def wait_claimable(self, agents: Sequence[str], timeout_s: float) -> None:
+        await self._claims.wait(agents, timeout_s, now=self.now())
+
+    async def renew(self, session: str, fence: int, *, lease_s: float) -> float:
+        reply = await self._client.run(
+            "renew", layout.session_keys(session), (*_named(session), fence, lease_s)
+        )
+        (lease_until,) = replies.accepted(reply)
+        return float(lease_until)
+
+    async def release(
+        self,
+        session: str,
+        fence: int,
+        *,
+        claimable_at: float | None,
+        expect_version: int | None = None,
+    ) -> None:
+        arguments = (*_named(session), fence, _given(claimable_at), _given(expect_version))
+        replies.accepted(await self._client.run("release", layout.session_keys(session), arguments))
+
+    async def due_timers(self, limit: int) -> Sequence[str]:
+        now = self.now()
+        firsts = await self._client.commands(
+            [("ZRANGE", layout.timers(shard), 0, 0, "WITHSCORES") for shard in range(layout.SHARDS)]
+        )
+        due = sorted(
+            (float(first[1]), shard)
+            for shard, first in enumerate(firsts)
+            if first and float(first[1]) <= now
+        )
+        given: list[str] = []
+        for _, shard in due:
+            if len(given) >= limit:
+                break
+            arguments = (layout.base(shard), limit - len(given), TIMER_PAUSE_S)
+            reply = await self._client.run("due_timers", [layout.timers(shard)], arguments)
+            given += (session.decode() for session in reply)
+        return given
+
+    async def set_timer(self, session: str, at: float | None, *, expect_version: int) -> None:
+        arguments = (*_named(session), _given(at), expect_version)
+        await self._client.run("set_timer", layout.session_keys(session), arguments)
+
+    async def _sing(self, channel: str, text: str) -> None:
+        """The canary, and with it the server's clock."""
+        asked = self._monotonic()
+        seconds, microseconds = await self._client.run("canary", [channel], (channel, text))
+        answered = self._monotonic()
+        server = int(seconds) + int(microseconds) / 1_000_000
+        self._offset = server - (asked + answered) / 2
+
+
+def _named(session: str) -> tuple[str, str]:
+    return layout.base(layout.shard_of(session)), session
+
+
+def _given(value: float | None) -> Argument:
+    return "" if value is None else value
+
+
+def _events(bodies: Sequence[bytes], control: int) -> tuple[Argument, ...]:
+    text = b"\n".join(bodies)
+    if bodies and text.count(b"\n") != len(bodies) - 1:
+        raise ValueError("an encoded event has no line break")
+    return len(bodies), control, text

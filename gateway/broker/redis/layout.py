@@ -1,0 +1,55 @@
+"""Names of keys and channels (DESIGN section 6). The scripts make the same ones; no I/O here.
+
+Everything of a session, and the queues of its shard, is in one slot: all carry the tag `{k}`.
+"""
+
+from zlib import crc32
+
+SHARDS = 64
+
+
+def shard_of(session: str) -> int:
+    return crc32(session.encode()) % SHARDS
+
+
+def base(shard: int) -> str:
+    return f"agw:{{{shard}}}:"
+
+
+def session_keys(session: str, command: str = "") -> list[str]:
+    """KEYS of a script about a session: meta, log, snapshot, timers, perhaps a command."""
+    shard = base(shard_of(session))
+    own = f"{shard}s:{session}"
+    keys = [f"{own}:meta", f"{own}:log", f"{own}:snap", f"{shard}timers"]
+    if command:
+        keys.append(f"{shard}cmd:{session}:{command}")
+    return keys
+
+
+def meta(session: str) -> str:
+    return f"{base(shard_of(session))}s:{session}:meta"
+
+
+def channel(session: str) -> bytes:
+    return f"{base(shard_of(session))}s:{session}".encode()
+
+
+def session_of(name: bytes) -> str:
+    """The session of a channel; ids hold no colon."""
+    return name.rpartition(b":")[2].decode()
+
+
+def runs(shard: int, agent: str) -> str:
+    return f"{base(shard)}runs:{agent}"
+
+
+def timers(shard: int) -> str:
+    return f"{base(shard)}timers"
+
+
+def wake(shard: int) -> bytes:
+    return f"{base(shard)}wake".encode()
+
+
+def owner(principal: str) -> str:
+    return f"agw:owner:{principal}"

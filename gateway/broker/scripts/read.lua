@@ -1,0 +1,35 @@
+#!lua flags=allow-oom
+-- needs session.lua
+-- KEYS: meta, log, snap, timers; ARGV: base, session, after, limit, epoch
+local base, session, after, limit = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+
+local s = open(base, session)
+if not s then
+  return {'missing'}
+end
+if ARGV[5] ~= '' and ARGV[5] ~= s.epoch then
+  return {'epoch', s.epoch}
+end
+local found, events, from = {}, 0, '(' .. ARGV[3] .. '-0'
+while events < limit do
+  local entries = redis.call('XRANGE', s.log, from, '+', 'COUNT', math.min(limit - events, 64))
+  for _, entry in ipairs(entries) do
+    if events >= limit then
+      break
+    end
+    found[#found + 1] = entry
+    events = events + tonumber(entry[2][4])
+  end
+  if #entries == 0 then
+    break
+  end
+  from = '(' .. entries[#entries][1]
+end
+-- XRANGE below the first entry gives later ones without a word.
+if found[1] and tonumber(found[1][2][2]) > after + 1 then
+  return {'trimmed'}
+end
+if not found[1] and limit > 0 and after < s.seq then
+  return {'trimmed'}
+end
+return {'ok', s.session, found}

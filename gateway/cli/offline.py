@@ -1,0 +1,69 @@
+"""The commands that start nothing: `token` and `schema`."""
+
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from gateway.auth import DEFAULT_TENANT, mint_token
+from gateway.errors import ConfigurationError
+from gateway.settings import MIN_SECRET_BYTES
+from protocol import schema as protocol_schema
+from protocol.values import Detail
+
+
+def token(
+    *,
+    sub: str,
+    secret: Annotated[str, Parameter(env_var="AGENT_GATEWAY_AUTH_SECRET", show_env_var=True)],
+    tenant: str = DEFAULT_TENANT,
+    detail: Detail | None = None,
+    audience: Annotated[
+        str | None, Parameter(env_var="AGENT_GATEWAY_AUTH_AUDIENCE", show_env_var=True)
+    ] = None,
+    ttl: int = 3600,
+) -> None:
+    """Mint a token for `serve --auth jwt` and print it.
+
+    **Examples**
+
+        export AGENT_GATEWAY_AUTH_SECRET=$(openssl rand -hex 32)
+
+        agent-gateway token --sub ann --tenant acme --detail full --ttl 3600
+
+    Parameters
+    ----------
+    sub
+        Who it is for: the subject.
+    secret
+        The secret that the gateway has; better in the environment than on the command line.
+    tenant
+        The customer or organisation the subject belongs to.
+    detail
+        The most it may see; without it the gateway's setting decides.
+    audience
+        The `aud` claim, if the gateway wants one.
+    ttl
+        For how many seconds it is valid.
+    """
+    if len(secret.encode()) < MIN_SECRET_BYTES:
+        raise ConfigurationError(
+            f"--secret is shorter than {MIN_SECRET_BYTES} bytes: "
+            "take 32 random bytes or more, for example of `openssl rand -hex 32`."
+        )
+    if ttl <= 0:
+        raise ConfigurationError("--ttl is a number of seconds above 0.")
+    print(
+        mint_token(secret, subject=sub, tenant=tenant, detail=detail, audience=audience, ttl_s=ttl)
+    )
+
+
+def schema() -> None:
+    """Print the JSON Schema of the protocol.
+
+    **Examples**
+
+        agent-gateway schema > schema.json
+    """
+    text = msgspec.json.encode(protocol_schema.schema())
+    print(msgspec.json.format(text, indent=2).decode())

@@ -1,0 +1,101 @@
+"""Several processes on one listening socket: `serve --processes N`.
+
+The parent only supervises. It forks before anything has a thread or an event loop, hands signals
+on, and starts a child again that died, though never faster than once a second. A child that
+cannot start (exit code 2) ends them all. A child whose parent vanished ends by itself: it holds
+the reading end of a pipe whose writing end only the parent has.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+import structlog
+
+from gateway.errors import ConfigurationError
+
+log = structlog.get_logger(__name__)
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+RESTART_S = 1.0
+CANNOT_START = 2
+
+Child = Callable[[int], int]
+"""Serves until it is told to end; given the descriptor that is readable once the parent is gone."""
+
+
+class Supervisor:
+    """Keeps `count` children running until it is told to end, then waits for them."""
+
+    def __init__(self, child: Child, count: int) -> None:
+        if not hasattr(os, "fork"):
+            raise ConfigurationError(
+                "--processes needs fork, which this system has not: use --processes 1."
+            )
+        self._child = child
+        self._count = count
+        self._started: dict[int, float] = {}  # pid of a running child -> when it was started
+        self._ending = False
+        self._exit_code = 0
+        self._parent_gone, self._alive = os.pipe()
+
+    def run(self) -> int:
+        """Start the children, supervise them to their end; the exit code."""
+        for number in SIGNALS:
+            signal.signal(number, self._hand_on)
+        for _ in range(self._count):
+            self._start()
+        while self._started:
+            pid, status = os.wait()
+            if pid in self._started:
+                self._ended(pid, os.waitstatus_to_exitcode(status))
+        return self._exit_code
+
+    def _start(self) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # none between fork and bookkeeping
+        if pid := os.fork():
+            self._started[pid] = time.monotonic()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        else:
+            self._become_child()
+
+    def _become_child(self) -> NoReturn:
+        code = 1
+        try:
+            os.close(self._alive)
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            code = self._child(self._parent_gone)
+        except Exception:
+            log.exception("process_failed")
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _ended(self, pid: int, code: int) -> None:
+        lived_s = time.monotonic() - self._started.pop(pid)
+        if self._ending:
+            unharmed = code in (0, -signal.SIGTERM)  # the latter: ended before it could start
+            self._exit_code = self._exit_code or (0 if unharmed else abs(code))
+            return
+        if code == CANNOT_START:
+            self._exit_code = code
+            self._hand_on(signal.SIGTERM, None)
+            return
+        log.error("process_ended", pid=pid, exit_code=code, lived_s=round(lived_s, 1))
+        time.sleep(max(0.0, RESTART_S - lived_s))
+        if not self._ending:
+            self._start()
+
+    def _hand_on(self, _number: int, _frame: FrameType | None) -> None:
+        self._ending = True
+        for pid in list(self._started):
+            os.kill(pid, signal.SIGTERM)

@@ -1,0 +1,429 @@
+"""The protocol of one connection (DESIGN 4.1, 4.2, 7), whatever transport carries it.
+
+Frames come in by the reader (`run`), which waits for nobody but the client: commands and
+subscriptions go into the lane of their session. Frames go out by `flush`, which the hub calls
+after every turn in which there was something for this connection. Refusals are error frames; the
+connection itself ends only by a close code of DESIGN 4.6.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+from gateway import __version__
+from gateway.auth import Authenticator, Grant
+from gateway.delivery.hub import Hub
+from gateway.delivery.lanes import Job, Lanes
+from gateway.delivery.peer import Peer
+from gateway.delivery.refusal import refusal
+from gateway.delivery.roster import Roster
+from gateway.delivery.subscriptions import Subscriptions
+from gateway.limits import Clock, Strikes, TokenBucket
+from gateway.sessions.ids import random_id
+from gateway.sessions.store import Origin, Store
+from gateway.settings import Settings
+from gateway.telemetry import Metrics
+from protocol import commands as cmd
+from protocol import frames as down
+from protocol.codec import decode_up, encode, error_frame
+from protocol.codes import CLOSES
+from protocol.detail import View
+from protocol.errors import ProtocolError, malformed
+
+MALFORMED_LIMIT, MALFORMED_WITHIN_S = 10, 60.0
+FLOOD_LIMIT, FLOOD_WITHIN_S = 50, 10.0
+SMALL_COST = 0.1  # of an ack or a pong, against a command's 1
+EXPIRING_S = 60.0
+EXPIRED_S = 25.0
+RECEIVED = (cmd.Ack, cmd.PingUp, cmd.PongUp)
+
+Answer = Callable[[], Awaitable[down.Down | None]]
+
+log = logging.getLogger("gateway.delivery")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """What all connections of a process share."""
+
+    store: Store
+    hub: Hub
+    roster: Roster
+    auth: Authenticator
+    settings: Settings = field(default_factory=Settings)
+    metrics: Metrics = field(default_factory=Metrics)
+    clock: Clock = time.monotonic
+    wall: Clock = time.time
+    new_id: Callable[[str], str] = random_id
+
+
+class Connection:
+    """One client. `run` it once; everything else is called by hub and roster."""
+
+    def __init__(self, peer: Peer, delivery: Delivery) -> None:
+        self._peer = peer
+        self._in = delivery
+        settings, clock = delivery.settings, delivery.clock
+        self.id = delivery.new_id("x")
+        self.client = ""
+        self.close_code: int | None = None
+        self._grant: Grant | None = None
+        self._subscriptions: Subscriptions | None = None
+        self._lanes: Lanes | None = None
+        self._before_hello: list[bytes] = []
+        self._malformed = Strikes(MALFORMED_LIMIT, MALFORMED_WITHIN_S, clock)
+        self._floods = Strikes(FLOOD_LIMIT, FLOOD_WITHIN_S, clock)
+        self._bucket = TokenBucket(settings.frames_per_s, settings.frames_burst, clock)
+        self._pinged_at = clock()
+        self._blocked_since: float | None = None
+        self._told_expiring = False
+
+    # --- the reader
+
+    async def run(self) -> None:
+        """Speaks with the client until one of both closes; then nothing of it is left."""
+        roster, metrics = self._in.roster, self._in.metrics
+        roster.enter(self)
+        metrics.connections.inc()
+        self._peer.when_writable(self._resume)
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._lanes = Lanes(group, self._in.settings.command_queue)
+                await self._read()
+                self._end()
+        except Exception:  # the top of a task
+            log.exception("connection %s failed", self.id)
+            self.close(1012)
+        finally:
+            self._end()
+            metrics.connections.dec()
+            metrics.closed(self.close_code or 1005)
+            principal = self._grant.principal if self._grant else None
+            roster.leave(self, principal, self.client)
+            if self._subscriptions is not None:
+                self._subscriptions.close()
+
+    def _end(self) -> None:
+        """Jobs that run go on to their end; nothing else begins."""
+        if self._lanes is not None:
+            self._lanes.drop()
+        if self._subscriptions is not None:
+            self._subscriptions.outbox.close()
+
+    async def _read(self) -> None:
+        try:
+            async with asyncio.timeout(self._in.settings.hello_timeout_ms / 1000):
+                while self._grant is None:
+                    if not await self._receive():
+                        return
+        except TimeoutError:
+            self.close(4454)
+            return
+        while await self._receive():
+            pass
+
+    async def _receive(self) -> bool:
+        message = await self._peer.receive()
+        if message is None or self.close_code is not None:
+            return False
+        self._in.metrics.bytes_up.inc(len(message))
+        if isinstance(message, bytes):
+            self._refuse(malformed("Frames are text, this message is binary."))
+            return True
+        for line in _lines(message):
+            self._in.metrics.frames_up.inc()
+            await self._frame(decode_up(line, self._in.settings.max_frame_bytes)[0])
+            if self.close_code is not None:
+                return False
+        return True
+
+    async def _frame(self, frame: cmd.AnyUp | ProtocolError) -> None:
+        if not self._bucket.take(SMALL_COST if isinstance(frame, RECEIVED) else 1):
+            self._flood(frame)
+        elif isinstance(frame, ProtocolError):
+            self._refuse(frame)
+        elif self._subscriptions is not None:
+            self._dispatch(frame, self._subscriptions)
+        elif isinstance(frame, cmd.Hello):
+            await self._hello(frame)
+        else:
+            self._refuse(_echo(malformed("The first frame must be hello.", "$.type"), frame))
+
+    def _flood(self, frame: cmd.AnyUp | ProtocolError) -> None:
+        self._send(error_frame(_echo(ProtocolError("rate.limited"), frame)))
+        if self._floods.strike():
+            self.close(4479)
+
+    def _refuse(self, error: ProtocolError) -> None:
+        """A frame that could not be read, or not here."""
+        self._send(error_frame(error))
+        if error.code == "frame.malformed" and self._malformed.strike():
+            self.close(4400)
+
+    # --- hello
+
+    async def _hello(self, hello: cmd.Hello) -> None:
+        if self._in.roster.draining:
+            self._send(error_frame(ProtocolError("server.draining")))
+            self.close(1012)
+            return
+        try:
+            grant = await self._in.auth.authenticate(hello.token)
+        except ProtocolError as error:
+            self._send(error_frame(error))
+            self.close(4403 if error.code == "auth.forbidden" else 4401)
+            return
+        if self.close_code is not None:
+            return
+        self._grant = grant
+        self.client = hello.client or self._in.new_id("tab")
+        self._in.roster.join(self, grant.principal, self.client)
+        self._subscriptions = Subscriptions(
+            self._in.hub,
+            self._in.store,
+            self,
+            self._work,
+            grant,
+            most=self._in.settings.max_subscriptions,
+            count=self._in.metrics.subscriptions.inc,
+            clock=self._in.clock,
+        )
+        for frame in self._before_hello:
+            self._subscriptions.outbox.control(frame)
+        self._before_hello.clear()
+        self._welcome(grant)
+        for options in hello.sessions or ():
+            self._queue(options, options.session, partial(self._subscribe, options, None))
+
+    def _welcome(self, grant: Grant) -> None:
+        settings = self._in.settings
+        welcome = down.Welcome(
+            connection=self.id,
+            client=self.client,
+            principal=grant.principal,
+            heartbeat_ms=settings.heartbeat_ms,
+            limits=down.Limits(settings.max_frame_bytes, settings.max_subscriptions),
+            features=[],
+            server=down.Server("agent-gateway", __version__),
+        )
+        self._send(encode(welcome))
+
+    # --- commands
+
+    def _dispatch(self, frame: cmd.AnyUp, subscriptions: Subscriptions) -> None:
+        match frame:
+            case cmd.Hello():
+                self._refuse(malformed("There was a hello already.", "$.type"))
+            case cmd.PingUp():
+                self._send(encode(down.Pong()))
+            case cmd.PongUp():
+                pass
+            case cmd.Ack():
+                try:
+                    subscriptions.ack(frame.session, frame.seq)
+                except ProtocolError as error:
+                    self._send(error_frame(error))
+                self._in.hub.flush_soon(self)
+            case cmd.SessionSubscribe():
+                self._queue(frame, frame.session, partial(self._subscribe, frame, frame.id))
+            case cmd.SessionUnsubscribe():
+                self._queue(frame, frame.session, partial(self._unsubscribe, frame))
+            case cmd.SessionMessages():
+                self._queue(frame, frame.session, partial(self._messages, frame))
+            case cmd.SessionList():
+                self._queue(frame, "", partial(self._list, frame))
+            case cmd.AuthRefresh():
+                self._queue(frame, "", partial(self._refresh, frame))
+            case _:
+                self._queue(frame, frame.session or "", partial(self._submit, frame))
+
+    def _queue(self, frame: cmd.AnyUp | cmd.SubscriptionOptions, lane: str, work: Answer) -> None:
+        assert self._lanes is not None
+        if not self._lanes.put(lane, partial(self._answer, frame, work)):
+            text = "Too many commands wait; send it again later."
+            self._send(error_frame(_echo(ProtocolError("rate.limited", text), frame)))
+
+    def _work(self, session: str, job: Job) -> None:
+        assert self._lanes is not None
+        self._lanes.put(session, job, always=True)
+
+    async def _answer(self, frame: cmd.AnyUp | cmd.SubscriptionOptions, work: Answer) -> None:
+        """One job of a lane: never raises, answers once."""
+        assert self._subscriptions is not None
+        await self._subscriptions.outbox.room()
+        if self.close_code is not None:
+            return
+        metrics, began, code = self._in.metrics, self._in.clock(), "ok"
+        try:
+            answer = await work()
+        except Exception as error:  # noqa: BLE001 - the top of a task; `refusal` logs the unknown
+            refused = _echo(refusal(error, None, None), frame)
+            code = refused.code
+            self._send(error_frame(refused))
+        else:
+            if answer is not None:
+                self._send(encode(answer))
+            self._in.hub.flush_soon(self)
+        metrics.command(str(type(frame).__struct_config__.tag or "hello"), code)
+        metrics.command_seconds.observe(self._in.clock() - began)
+
+    async def _subscribe(
+        self,
+        options: cmd.SubscriptionOptions | cmd.SessionSubscribe,
+        id: str | None,  # noqa: A002 - the wire's name
+    ) -> None:
+        assert self._subscriptions is not None
+        await self._subscriptions.subscribe(options, id)
+
+    async def _unsubscribe(self, frame: cmd.SessionUnsubscribe) -> down.Ok:
+        assert self._subscriptions is not None
+        self._subscriptions.unsubscribe(frame.session)
+        return down.Ok(id=frame.id)
+
+    async def _submit(self, command: cmd.DecidedCommand) -> down.Ok:
+        assert self._grant is not None
+        origin = Origin(self._grant.principal, self.client)
+        return await self._in.store.submit(command, origin)
+
+    async def _messages(self, frame: cmd.SessionMessages) -> down.Ok:
+        assert self._grant is not None
+        assert self._subscriptions is not None
+        messages, calls, more = await self._in.store.messages(
+            frame.session, self._grant.principal, frame.before, frame.limit
+        )
+        view = self._subscriptions.view(frame.session) or View(self._grant.detail)
+        seen = [view.message(message, calls) for message in messages]
+        return down.Ok(id=frame.id, messages=seen, more=more)
+
+    async def _list(self, frame: cmd.SessionList) -> down.Ok:
+        assert self._grant is not None
+        rows, more = await self._in.store.sessions(self._grant.principal, frame.limit, frame.before)
+        return down.Ok(id=frame.id, sessions=rows, more=more)
+
+    async def _refresh(self, frame: cmd.AuthRefresh) -> down.Ok | None:
+        assert self._grant is not None
+        assert self._subscriptions is not None
+        grant = await self._in.auth.authenticate(frame.token)
+        if grant.principal != self._grant.principal:
+            self._send(error_frame(ProtocolError("auth.forbidden", id=frame.id)))
+            self.close(4403)
+            return None
+        self._grant, self._told_expiring = grant, False
+        self._subscriptions.allow(grant)
+        return down.Ok(id=frame.id)
+
+    # --- the way down
+
+    def _send(self, frame: bytes) -> None:
+        """A control frame; goes out at the end of this turn of the loop."""
+        if self.close_code is not None:
+            return
+        if self._subscriptions is None:
+            self._before_hello.append(frame)
+        else:
+            self._subscriptions.outbox.control(frame)
+            if self._subscriptions.outbox.overflowing:
+                self.close(4458)
+        self._in.hub.flush_soon(self)
+
+    def wake(self, session: str) -> None:
+        """A session has news."""
+        if self._subscriptions is not None:
+            self._subscriptions.wake(session)
+
+    def flush(self) -> None:
+        """Writes what waits, as far as the transport takes it. Never waits."""
+        if self._subscriptions is None:
+            self._flush_early()
+            return
+        outbox, peer, hub = self._subscriptions.outbox, self._peer, self._in.hub
+        while not outbox.empty and self.close_code is None and peer.writable:
+            message, frames = outbox.take()
+            if frames:
+                peer.write(message)
+                hub.count(frames, len(message))
+        if self._blocked_since is None and not peer.writable:
+            self._blocked_since = self._in.clock()
+
+    def _flush_early(self) -> None:
+        """The errors before `hello`."""
+        if self._before_hello and self.close_code is None and self._peer.writable:
+            self._peer.write(b"\n".join(self._before_hello))
+            self._before_hello.clear()
+
+    def _resume(self) -> None:
+        self._blocked_since = None
+        self._in.hub.flush_soon(self)
+
+    # --- time and the end
+
+    def tick(self, now: float) -> None:
+        """Once a second: pings, deadlines, the end of the token."""
+        settings = self._in.settings
+        stalled = self._blocked_since is not None and not self._peer.writable
+        if stalled and now - (self._blocked_since or now) > settings.write_timeout_ms / 1000:
+            self.close(4458)
+            return
+        if self._subscriptions is None or self._grant is None:
+            return
+        if self._subscriptions.tick(now, settings.ack_timeout_ms / 1000):
+            self.close(4458)
+            return
+        if now - self._pinged_at >= settings.heartbeat_ms / 1000:
+            self._pinged_at = now
+            self._send(encode(down.Ping()))
+        if self._grant.expires_at is not None:
+            self._watch_token(self._grant.expires_at - self._in.wall())
+        self._in.hub.flush_soon(self)
+
+    def _watch_token(self, left_s: float) -> None:
+        if left_s <= -EXPIRED_S:
+            self._send(error_frame(ProtocolError("auth.expired")))
+            self.close(4401)
+        elif left_s <= EXPIRING_S and not self._told_expiring:
+            self._told_expiring = True
+            self._send(encode(down.AuthExpiring(in_ms=max(0, int(left_s * 1000)))))
+
+    def superseded(self) -> None:
+        """The same client connected again."""
+        self.close(4409)
+
+    def go_away(self, reason: str, reconnect_after_ms: int) -> None:
+        """Asks the client to connect elsewhere."""
+        self._send(encode(down.Goaway(reason=reason, reconnect_after_ms=reconnect_after_ms)))
+
+    def abort(self) -> None:
+        """Something of ours failed, so nothing is flushed: the client should come back."""
+        self._shut(1012)
+
+    def close(self, code: int) -> None:
+        """Ends the connection with a code of DESIGN 4.6; what waits and fits goes out before."""
+        if self.close_code is None:
+            self.flush()
+            self._shut(code)
+
+    def _shut(self, code: int) -> None:
+        if self.close_code is not None:
+            return
+        self.close_code = code
+        log.info("connection %s is closed: %s, %s", self.id, code, CLOSES[code].text)
+        self._peer.close(code, CLOSES[code].text)
+
+
+def _lines(message: str) -> Iterator[str]:
+    """The lines of a message, one at a time: most of a flood is never looked at."""
+    start = 0
+    while (end := message.find("\n", start)) >= 0:
+        yield message[start:end]
+        start = end + 1
+    yield message[start:]
+
+
+def _echo(error: ProtocolError, frame: object) -> ProtocolError:
+    """The error with the id and the session of the frame it answers, if it has them."""
+    error.id = error.id or getattr(frame, "id", None)
+    error.session = error.session or getattr(frame, "session", None)
+    return error

@@ -1,0 +1,165 @@
+"""Tool calls of one attempt: what is asked, server tools executed, results awaited.
+
+A client call is answered by a tab through the session's log; a server call runs here, in the
+agent's own task group, and its result goes through the same log.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from gateway.runtime.failures import ToolError
+from gateway.runtime.keeper import Keeper
+from gateway.runtime.plain import plain
+from gateway.runtime.tools import ServerTool
+from gateway.sessions import inputs
+from gateway.sessions.session import Session
+from gateway.telemetry import Metrics
+from protocol.values import ErrorInfo, FilePart, Target, Tool
+
+OUTCOME_UNKNOWN = ErrorInfo(
+    "tool.outcome_unknown", "The worker was lost during the call; it may have taken effect."
+)
+
+
+class CallResult(Struct, frozen=True, kw_only=True):
+    """What came of a call: an `error`, or else the `output`."""
+
+    call: str
+    name: str
+    arguments: Any
+    output: Any = None
+    error: ErrorInfo | None = None
+    files: list[FilePart] | None = None
+
+    def unwrap(self) -> Any:
+        """The output. Raises `ToolError`."""
+        if self.error is not None:
+            raise ToolError(self.error.code, self.error.message)
+        return self.output
+
+
+class Calls:
+    """The tools that a run can call, and the calls that are under way here."""
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        tools: Sequence[ServerTool],
+        metrics: Metrics,
+        *,
+        lost: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._keeper = keeper
+        self._tools: Mapping[str, ServerTool] = {t.name: t for t in tools}
+        self._metrics = metrics
+        self._clock = clock
+        # Server calls that a lost attempt may have begun.
+        self._doubtful = frozenset(keeper.ledger.open_calls) if lost else frozenset[str]()
+        self.under_way: set[str] = set()
+        """Server calls whose function runs now."""
+
+    def target(self, name: str) -> Target:
+        """Who executes a tool: the agent's own wins over a page's of the same name."""
+        if name in self._tools or all(t.name != name for t in self._keeper.state.tools):
+            return "server"
+        return "client"
+
+    def known(self) -> list[Tool]:
+        """All tools that can be called, for a model."""
+        own = [
+            Tool(
+                name=t.name,
+                parameters=t.parameters,
+                description=t.description,
+                approval=t.approval,
+                idempotent=t.idempotent,
+            )
+            for t in self._tools.values()
+        ]
+        return own + [t for t in self._keeper.state.tools if t.name not in self._tools]
+
+    def request(self, call: str, name: str, arguments: Any) -> inputs.CallRequest:
+        """The call as the decider takes it."""
+        tool = self._tools.get(name)
+        return inputs.CallRequest(
+            call=call,
+            name=name,
+            arguments=plain(arguments, "arguments"),
+            target=self.target(name),
+            approval=tool.approval if tool is not None else False,
+            timeout_ms=round(tool.timeout_s * 1000) if tool is not None else 120_000,
+        )
+
+    def refusal(self, name: str) -> ErrorInfo | None:
+        """Why a call of this name cannot be offered."""
+        if name in self._tools or any(t.name == name for t in self._keeper.state.tools):
+            return None
+        return ErrorInfo("tool.unknown", f"There is no tool {name}.")
+
+    def may_repeat(self, call: str) -> bool:
+        """Whether a server call that may have begun can be executed again."""
+        tool = self._tools.get(self._keeper.state.calls[call].name)
+        return tool is not None and tool.idempotent
+
+    async def results(self, calls: Sequence[str]) -> list[CallResult]:
+        """Returns when all of them are closed; server calls among them are executed."""
+        if not calls:
+            return []
+        state = self._keeper.state
+        own = [c for c in calls if state.calls[c].target == "server"]
+        async with asyncio.TaskGroup() as group:
+            for call in own:
+                group.create_task(self._serve(call))
+            if len(own) < len(calls):
+                await self._keeper.until(_closed(calls), calls)
+        return [self._result(c) for c in calls]
+
+    async def _serve(self, call: str) -> None:
+        """Executes one server call once it is requested; consent may come first."""
+        await self._keeper.until(_offered(call), [call])
+        known = self._keeper.state.calls[call]
+        if known.status == "completed":
+            return
+        tool = self._tools.get(known.name)
+        error: ErrorInfo | None = None
+        if tool is None:
+            error = ErrorInfo("tool.unknown", f"There is no tool {known.name} any more.")
+        elif call in self._doubtful and not tool.idempotent:
+            error = OUTCOME_UNKNOWN
+        if tool is None or error is not None:
+            await self._keeper.recorder.step(inputs.ServerResult(call=call, error=error))
+            return
+        await self._keeper.lease.ready()
+        began = self._clock()
+        self.under_way.add(call)
+        result = await tool.run(known.arguments)
+        self._metrics.tool("server", self._clock() - began)
+        await self._keeper.recorder.step(
+            inputs.ServerResult(call=call, output=plain(result.output), error=result.error)
+        )
+        self.under_way.discard(call)
+
+    def _result(self, call: str) -> CallResult:
+        known = self._keeper.state.calls[call]
+        return CallResult(
+            call=call,
+            name=known.name,
+            arguments=known.arguments,
+            output=known.output,
+            error=known.error,
+            files=known.files,
+        )
+
+
+def _closed(calls: Sequence[str]) -> Callable[[Session], bool]:
+    return lambda session: not any(c in session.ledger.open_calls for c in calls)
+
+
+def _offered(call: str) -> Callable[[Session], bool]:
+    """Requested, or closed without ever being."""
+    return lambda session: session.state.calls[call].status in ("requested", "completed")

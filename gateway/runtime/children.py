@@ -1,0 +1,104 @@
+"""Runs of other sessions, started by a run: made once, watched until they end.
+
+A child's session belongs to the parent's principal. A child that outlives its parent is stopped by
+the timers, not here.
+"""
+
+import asyncio
+from typing import Any, Literal
+from urllib.parse import unquote
+
+from msgspec import Struct
+
+from gateway.broker.base import News
+from gateway.errors import BrokerUnavailable
+from gateway.sessions.session import Session
+from gateway.sessions.store import Store
+from protocol.values import ErrorInfo, Principal
+
+RETRY_S = 0.5
+LOOK_AGAIN_S = 30.0
+ChildStatus = Literal["completed", "failed", "cancelled"]
+FORGOTTEN = ErrorInfo("agent.failed", "The end of the child run is no longer known.")
+
+
+class ChildResult(Struct, frozen=True, kw_only=True):
+    """How a child run ended."""
+
+    session: str
+    run: str
+    status: ChildStatus
+    output: Any = None
+    error: ErrorInfo | None = None
+
+
+async def start(
+    store: Store, parent: Session, agent: str, input_: Any, child: str
+) -> tuple[str, str]:
+    """(session, run) of a child; the same for the same `child` id. Waits for the broker."""
+    while True:
+        try:
+            return await store.start_child(parent, agent, input_, child)
+        except BrokerUnavailable:
+            await asyncio.sleep(RETRY_S)
+
+
+async def ended(store: Store, parent: Session, session: str, run: str) -> ChildResult:
+    """Returns when the child run has ended. Waits for the broker."""
+    tenant, subject = parent.owner.split(":")
+    principal = Principal(unquote(tenant), unquote(subject))
+    news = _Bell()
+    await _follow(store, session, news)
+    try:
+        while True:
+            news.rung.clear()
+            result = await _result(store, principal, session, run)
+            if result is not None:
+                return result
+            try:
+                async with asyncio.timeout(LOOK_AGAIN_S):
+                    await news.rung.wait()
+            except TimeoutError:
+                pass
+    finally:
+        store.broker.unfollow(session, news)
+
+
+class _Bell:
+    """A follower that rings when a control event may have come."""
+
+    def __init__(self) -> None:
+        self.rung = asyncio.Event()
+        self._version = -1
+
+    def __call__(self, news: News) -> None:
+        if not news.bodies or news.version != self._version:
+            self._version = news.version
+            self.rung.set()
+
+
+async def _follow(store: Store, session: str, bell: _Bell) -> None:
+    while True:
+        try:
+            return await store.broker.follow(session, bell)
+        except BrokerUnavailable:
+            await asyncio.sleep(RETRY_S)
+
+
+async def _result(store: Store, principal: Principal, session: str, run: str) -> ChildResult | None:
+    try:
+        state = (await store.load(session, principal)).state
+    except BrokerUnavailable:
+        return None
+    known = state.run_of(run)
+    if known is None:
+        return ChildResult(session=session, run=run, status="failed", error=FORGOTTEN)
+    if known.status in ("queued", "running", "waiting"):
+        return None
+    return ChildResult(
+        session=session,
+        run=run,
+        status=known.status,
+        output=known.output,
+        error=known.error,
+    )

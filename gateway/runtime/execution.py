@@ -1,0 +1,281 @@
+"""One attempt from claim to end: the agent's task beside its keeper, and what is left behind.
+
+The worker's task runs this; the agent has a task of its own, which is cancelled when the run is
+over for this worker. An agent that ignores that is abandoned: its recorder is closed, so it can
+write nothing.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from math import inf
+
+import structlog
+from msgspec import Struct
+
+from gateway.broker.base import Claimed
+from gateway.errors import (
+    BrokerError,
+    Conflict,
+    EpochChanged,
+    Fenced,
+    GatewayError,
+    SessionMissing,
+    Trimmed,
+)
+from gateway.runtime.agent import Agent
+from gateway.runtime.calls import OUTCOME_UNKNOWN, Calls
+from gateway.runtime.context import Hold, RunContext
+from gateway.runtime.failures import AgentError
+from gateway.runtime.keeper import End, Keeper
+from gateway.runtime.lease import Lease, LeaseTimes
+from gateway.runtime.plain import plain
+from gateway.runtime.replay import CommittedChild, Replay, children_of
+from gateway.runtime.tools import describe
+from gateway.sessions import inputs
+from gateway.sessions.attempt import Attempt
+from gateway.sessions.draft import NewId
+from gateway.sessions.store import Store
+from gateway.telemetry import Metrics
+from protocol import events as ev
+from protocol.codec import decode_event
+from protocol.state import State
+from protocol.values import ErrorInfo, Usage
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+MAX_ERROR_CHARACTERS = 2_000
+
+
+class Times(Struct, frozen=True):
+    """The times of an attempt, in seconds."""
+
+    lease: LeaseTimes = LeaseTimes()
+    park_after_s: float = 10.0
+    coalesce_s: float = 0.02
+    cancel_s: float = 10.0
+    backoff_s: float = 1.0
+    """Before the second retry in a row; doubled for each further one."""
+
+
+class Execution:
+    """Runs one claimed session's run on this worker."""
+
+    def __init__(
+        self,
+        store: Store,
+        agent: Agent,
+        attempt: Attempt,
+        *,
+        times: Times,
+        metrics: Metrics,
+        since: float,
+        new_id: NewId,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._agent = agent
+        self._attempt = attempt
+        self._times = times
+        self._metrics = metrics
+        self._new_id = new_id
+        claimed = attempt.claimed
+        self._keeper = Keeper(
+            store.broker,
+            attempt,
+            Lease(store.broker, claimed, times.lease, since=since, clock=clock),
+            coalesce_s=times.coalesce_s,
+            park_after_s=inf if agent.resume == "none" else times.park_after_s,
+            clock=clock,
+        )
+        self._calls = Calls(self._keeper, agent.tools, metrics, lost=claimed.lost, clock=clock)
+
+    def leave(self, *, now: bool) -> None:
+        """The worker shuts down: give the run away as soon as (`now`: wherever) it stands."""
+        self._keeper.leave(now=now)
+
+    async def run(self) -> str:
+        """The whole attempt; returns how it ended, for people. Raises `BrokerUnavailable`."""
+        claimed = self._attempt.claimed
+        async with self._followed(claimed):
+            try:
+                step = inputs.ClaimRun(resume=self._agent.resume, lost=claimed.lost)
+                decision = await self._attempt.step(step)
+            except (Fenced, EpochChanged, SessionMissing):
+                return "fenced"
+            run = self._attempt.session.state.live_run
+            if not decision.events:
+                await self._give_back()
+                return "nothing"
+            if run is None:
+                return "failed"
+            return await self._attend(run.id)
+
+    async def _attend(self, run: str) -> str:
+        task = asyncio.create_task(self._drive(run))  # noqa: TID251 - ended by `_end_agent`
+        task.add_done_callback(lambda _: self._keeper.wake())
+        end: End | None = None
+        try:
+            end = await self._keeper.run(run)
+        finally:
+            await self._end_agent(task)
+        await self._after(end)
+        if end != "over":
+            return end
+        ended = self._attempt.session.state.run
+        return ended.status if ended is not None and ended.id == run else "over"
+
+    async def _after(self, end: End) -> None:
+        if end == "handed_over":
+            await self._hand_over()
+        elif end == "epoch":
+            await self._release(self._store.broker.now())
+
+    async def _end_agent(self, task: "asyncio.Task[None]") -> None:
+        """Cancels the agent if it still runs, and waits for it, but not for ever."""
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=self._times.cancel_s)
+        if not task.done():
+            log.error(
+                "agent ignores its cancellation and is abandoned; it can write nothing",
+                agent=self._agent.name,
+                session=self._attempt.claimed.session,
+            )
+        elif not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the agent's task failed", agent=self._agent.name, exc_info=error)
+
+    # --- the agent's task
+
+    async def _drive(self, run: str) -> None:
+        step = await self._outcome(run)
+        with contextlib.suppress(asyncio.CancelledError):  # over meanwhile: nothing to say
+            await self._keeper.recorder.step(step)
+
+    async def _outcome(self, run: str) -> inputs.CompleteRun | inputs.FailRun:
+        try:
+            context = await self._prepare(run)
+            output = await self._agent(context)
+            if context.diverged is not None:
+                return inputs.FailRun(error=context.diverged.info)
+            return inputs.CompleteRun(
+                output=plain(output, "output"),
+                finish_reason=context.finish_reason,
+                usage=context.usage or usage_of(self._keeper.state, run),
+            )
+        except asyncio.CancelledError:
+            if self._keeper.recorder.closed:
+                raise
+            return _failed("The agent cancelled itself.")
+        except AgentError as error:
+            return inputs.FailRun(error=error.info)
+        except Exception as error:
+            if not isinstance(error, GatewayError):
+                log.warning(
+                    "agent failed",
+                    agent=self._agent.name,
+                    session=self._attempt.claimed.session,
+                    exc_info=error,
+                )
+            return _failed(describe(error))
+
+    async def _prepare(self, run: str) -> RunContext:
+        """The context; what a lost attempt left open is settled first."""
+        losses = self._keeper.ledger.losses
+        if losses > 1:
+            await asyncio.sleep(self._times.backoff_s * 2 ** (losses - 2))
+        replay = None
+        if self._agent.resume == "replay":
+            replay = Replay(self._keeper.state, await self._children(run))
+        hold = Hold(
+            keeper=self._keeper,
+            calls=self._calls,
+            store=self._store,
+            replay=replay,
+            new_id=self._new_id,
+            preamble=self._agent.preamble,
+        )
+        if self._agent.resume == "history":
+            await self._settle()
+        return RunContext(hold)
+
+    async def _settle(self) -> None:
+        """Every call has a result, and every question an answer, before the next model call."""
+        await self._calls.results(list(self._keeper.ledger.open_calls))
+
+    async def _children(self, run: str) -> list[CommittedChild]:
+        """Child runs of earlier attempts, from the log since the run was queued."""
+        state = self._keeper.state
+        if state.run is None or state.run.attempt <= 1:
+            return []
+        events = [e async for e in self._log(state.session, state.run.seq)]
+        return children_of(run, events)
+
+    async def _log(self, session: str, after: int) -> AsyncIterator[ev.Event]:
+        while True:
+            try:
+                found = await self._store.broker.read(session, after, 1000)
+            except Trimmed:
+                return
+            if not found:
+                return
+            for _, body in found:
+                if b'"run.child"' in body and (event := decode_event(body)) is not None:
+                    yield event
+            after = found[-1][0]
+
+    # --- the lease's end
+
+    async def _hand_over(self) -> None:
+        """Another worker goes on at once; calls that may have taken effect are not repeated."""
+        try:
+            for call in self._calls.under_way:
+                if not self._calls.may_repeat(call):
+                    step = inputs.ServerResult(call=call, error=OUTCOME_UNKNOWN)
+                    await self._attempt.step(step)
+        except (Fenced, EpochChanged, SessionMissing):
+            return
+        await self._release(self._store.broker.now())
+
+    async def _give_back(self) -> None:
+        """There was nothing to run, unless something was queued just now."""
+        claimed, broker = self._attempt.claimed, self._store.broker
+        version = self._attempt.session.version
+        try:
+            await broker.release(
+                claimed.session, claimed.fence, claimable_at=None, expect_version=version
+            )
+        except Conflict:
+            await self._release(broker.now())
+        except BrokerError as error:  # then it is free when the lease is out
+            self._metrics.broker_error(error)
+
+    async def _release(self, claimable_at: float | None) -> None:
+        claimed = self._attempt.claimed
+        with contextlib.suppress(BrokerError):  # then it is free when the lease is out
+            await self._store.broker.release(
+                claimed.session, claimed.fence, claimable_at=claimable_at
+            )
+
+    @contextlib.asynccontextmanager
+    async def _followed(self, claimed: Claimed) -> AsyncGenerator[None]:
+        await self._store.broker.follow(claimed.session, self._keeper.hear)
+        try:
+            yield
+        finally:
+            self._store.broker.unfollow(claimed.session, self._keeper.hear)
+
+
+def usage_of(state: State, run: str) -> Usage | None:
+    """The model tokens of a run's messages together."""
+    used = [m.usage for m in state.messages if m.run == run and m.usage is not None]
+    if not used:
+        return None
+    return Usage(sum(u.input_tokens for u in used), sum(u.output_tokens for u in used))
+
+
+def _failed(text: str) -> inputs.FailRun:
+    if len(text) > MAX_ERROR_CHARACTERS:
+        text = text[: MAX_ERROR_CHARACTERS - 1] + "…"
+    return inputs.FailRun(error=ErrorInfo("agent.failed", text))

@@ -1,0 +1,197 @@
+"""The gate: of which kind each piece of a model step's text is (DESIGN section 5).
+
+Sans-I/O: text pieces, the provider's own reasoning, and "a call begins" go in, in the order the
+model sent them; what to show comes out. Nothing here knows of messages, events or models.
+
+A model step is one message, and its text is of three kinds. Between a pair of `tags` it is
+`thinking`; tags are found anywhere in the step, the first close tag closes, an unclosed one lasts
+until the end, and the tags themselves vanish. The rest is `text` if the step ends without a call,
+else `commentary`, and that is known only later:
+
+- `preamble="show"`: text goes out at once as `text`; when a call begins, what was shown becomes
+  `commentary` by a `Replace`, and text after the call is `commentary` from the start.
+- `preamble="hold"`: text is kept back until the step ends (then `text`) or a call begins (then
+  `commentary`). Thinking does not wait for it, so it may get a lower part index than text that
+  came before it.
+
+With a `marker` (ReAct's "Final Answer:") text before its first occurrence is `commentary` and goes
+out at once under either setting; the marker vanishes; what follows it is text as above. A step that
+ends without a call and without the marker was the last one all the same: its commentary becomes
+`text` by a `Replace`.
+
+The outcome does not depend on where the pieces are cut: when the end of a piece may be the
+beginning of a tag or the marker, that much, and no more, waits for the next piece.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from protocol.values import Kind
+
+Preamble = Literal["show", "hold"]
+Tags = Sequence[tuple[str, str]]
+THINK_TAGS: Tags = (("<think>", "</think>"),)
+
+
+class Text(Struct, frozen=True):
+    """Text to add to the part with this index; a part begins where kind or index changes."""
+
+    part: int
+    kind: Kind
+    text: str
+
+
+class Replace(Struct, frozen=True):
+    """The part with this index, shown before, is of another kind; `text` is the whole of it."""
+
+    part: int
+    kind: Kind
+    text: str
+
+
+Shown = Text | Replace
+
+
+class Gate:
+    """Classifies one model step; make a new one for each.
+
+    Part indexes count what the step's message gets through this gate: one for every change of
+    kind, and one for every call. `opened` is for models whose prompt ends with the open tag, so
+    that the step begins in thinking.
+
+    Raises:
+        ValueError: a tag or the marker is empty, or one is the beginning of another.
+    """
+
+    def __init__(
+        self,
+        *,
+        preamble: Preamble = "show",
+        tags: Tags = THINK_TAGS,
+        marker: str | None = None,
+        opened: bool = False,
+    ) -> None:
+        tokens = [opening for opening, _ in tags] + ([] if marker is None else [marker])
+        _check(tokens, tags)
+        self._hold = preamble == "hold"
+        self._closing = dict(tags)  # open tag -> its close tag
+        self._tokens = tokens  # what ends a stretch of text
+        self._marker = marker
+        self._until = tags[0][1] if opened and tags else None  # the close tag awaited, in thinking
+        self._pending = ""  # the beginning of a tag or of the marker, perhaps
+        self._held: list[str] = []  # text that waits for the end of the step
+        self._parts: list[tuple[Kind, list[str]] | None] = []  # None is a call
+        self._called = False
+
+    @property
+    def pending(self) -> str:
+        """What waits because it may be the beginning of a tag or of the marker."""
+        return self._pending
+
+    def feed(self, piece: str) -> list[Shown]:
+        """The next piece of the step's text, cut anywhere."""
+        return self._scan(self._pending + piece, last=False)
+
+    def think(self, piece: str) -> list[Shown]:
+        """Reasoning that came in a field of its own; no tags are looked for in it."""
+        return [self._add("thinking", piece)] if piece else []
+
+    def call(self) -> list[Shown]:
+        """A call begins: show what this returns before it. The call takes the next index."""
+        shown = self._scan(self._pending, last=True)  # no tag spans a call
+        if not self._called:
+            self._called = True
+            shown += self._release("commentary")
+            shown += self._replace("text", "commentary")
+        self._parts.append(None)
+        return shown
+
+    def end(self) -> list[Shown]:
+        """The step is over: the rest of what there is to show."""
+        shown = self._scan(self._pending, last=True)
+        if not self._called:
+            shown += self._release("text")
+            if self._marker is not None:
+                shown += self._replace("commentary", "text")
+        return shown
+
+    def _scan(self, text: str, *, last: bool) -> list[Shown]:
+        """Shows `text`; `last` says that nothing follows which could complete a token."""
+        self._pending = ""
+        shown: list[Shown] = []
+        while text:
+            tokens = self._tokens if self._until is None else [self._until]
+            start, token = _first(text, tokens, last=last)
+            self._show(shown, text[:start])
+            if token is None:
+                self._pending = text[start:]
+                break
+            text = text[start + len(token) :]
+            self._pass(token)
+        return shown
+
+    def _pass(self, token: str) -> None:
+        if token == self._marker and self._until is None:
+            self._marker = None
+            self._tokens = list(self._closing)
+        else:
+            self._until = self._closing[token] if self._until is None else None
+
+    def _show(self, shown: list[Shown], text: str) -> None:
+        if not text:
+            return
+        if self._until is not None:
+            shown.append(self._add("thinking", text))
+        elif self._called or self._marker is not None:
+            shown.append(self._add("commentary", text))
+        elif self._hold:
+            self._held.append(text)
+        else:
+            shown.append(self._add("text", text))
+
+    def _add(self, kind: Kind, text: str) -> Text:
+        last = self._parts[-1] if self._parts else None
+        if last is not None and last[0] == kind:
+            last[1].append(text)
+        else:
+            self._parts.append((kind, [text]))
+        return Text(len(self._parts) - 1, kind, text)
+
+    def _release(self, kind: Kind) -> list[Shown]:
+        text = "".join(self._held)
+        self._held.clear()
+        return [self._add(kind, text)] if text else []
+
+    def _replace(self, old: Kind, new: Kind) -> list[Shown]:
+        replaced: list[Shown] = []
+        for index, part in enumerate(self._parts):
+            if part is not None and part[0] == old:
+                self._parts[index] = (new, part[1])
+                replaced.append(Replace(index, new, "".join(part[1])))
+        return replaced
+
+
+def _check(tokens: list[str], tags: Tags) -> None:
+    if not all(tokens) or not all(closing for _, closing in tags):
+        raise ValueError("an empty tag or marker would be everywhere; use tags=() or marker=None")
+    for one in tokens:
+        if sum(other.startswith(one) for other in tokens) > 1:
+            raise ValueError(f"{one!r} is also the beginning of another tag or of the marker")
+
+
+def _first(text: str, tokens: Sequence[str], *, last: bool) -> tuple[int, str | None]:
+    """Where the first token stands; without one, where the first possible beginning of one does.
+
+    A beginning that stands before a whole token goes first: completed, it would win.
+    """
+    found = min(((i, t) for t in tokens if (i := text.find(t)) >= 0), default=(len(text), None))
+    if last:
+        return found
+    longest = max(map(len, tokens), default=1) - 1
+    for start in range(max(0, len(text) - longest), found[0]):
+        rest = len(text) - start
+        if any(len(t) > rest and t.startswith(text[start:]) for t in tokens):
+            return start, None
+    return found

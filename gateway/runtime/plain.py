@@ -1,0 +1,77 @@
+"""From whatever an agent hands over to what may stand in an event: plain JSON, clean text.
+
+Pure. Agents pass on what models and libraries gave them, so nothing is taken for granted: half a
+surrogate pair is replaced (two halves that meet are joined), what JSON cannot hold is refused.
+"""
+
+import math
+from typing import Any, cast
+
+import msgspec
+
+from gateway.runtime.failures import NotJsonError
+from protocol.codec import MAX_DEPTH, MAX_INT, MIN_INT
+
+MAX_DELTA_BYTES = 16 * 1024
+
+
+def clean(text: str) -> str:
+    """`text` without lone surrogates."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def pieces(text: str) -> list[str]:
+    """`text` in deltas of at most `MAX_DELTA_BYTES`."""
+    size = MAX_DELTA_BYTES if text.isascii() else MAX_DELTA_BYTES // 4
+    if len(text) <= size:
+        return [text]
+    return [text[at : at + size] for at in range(0, len(text), size)]
+
+
+def plain(value: Any, what: str = "value") -> Any:
+    """`value` as plain JSON, sharing nothing mutable with it.
+
+    Raises:
+        NotJsonError: it holds a NaN, an infinity, a huge integer or something without JSON form,
+            or is nested too deep.
+    """
+    try:
+        return _walk(msgspec.to_builtins(value, str_keys=True), what, 0)
+    except (TypeError, RecursionError) as error:
+        raise NotJsonError(f"{what} has no JSON form: {error}") from None
+
+
+def _walk(value: Any, path: str, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise NotJsonError(f"{path} is nested deeper than {MAX_DEPTH}.")
+    match value:
+        case str():
+            return clean(value)
+        case None | bool():
+            return value
+        case int():
+            if not MIN_INT <= value <= MAX_INT:
+                raise NotJsonError(f"{path} is an integer of more than 64 bits.")
+            return value
+        case float():
+            if not math.isfinite(value):
+                raise NotJsonError(f"{path} is {value}, which JSON has not; use null.")
+            return value
+        case dict():
+            pairs = cast("dict[Any, Any]", value).items()
+            return {_key(k): _walk(v, f"{path}.{k!s:.32}", depth + 1) for k, v in pairs}
+        case list() | tuple():
+            items = cast("list[Any]", value)
+            return [_walk(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(items)]
+        case _:
+            raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _key(key: Any) -> str:
+    return clean(key if isinstance(key, str) else str(key))

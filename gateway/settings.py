@@ -1,0 +1,255 @@
+"""Every option, once: name, unit, default, range and what it is for.
+
+`cli` makes flags, environment variables (`AGENT_GATEWAY_…`) and keys of `agent-gateway.toml` of
+it; who embeds the gateway passes a `Settings` to `create_app`. Durations are integer milliseconds,
+sizes bytes. A `Settings` that exists can work: what cannot is a `ConfigurationError` that names
+the remedy. Nothing here reads a file, the environment or a clock.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypeAlias, get_type_hints
+
+import msgspec
+from cyclopts import Group, Parameter
+from msgspec import Meta
+
+from gateway.errors import ConfigurationError
+from protocol.values import Detail
+
+Auth: TypeAlias = Literal["none", "jwt"]
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+LogFormat: TypeAlias = Literal["auto", "console", "json"]
+
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Bytes = Annotated[int, Meta(ge=1_024, le=2**40)]
+Millis = Annotated[int, Meta(ge=1, le=30 * 86_400_000)]
+
+# The order of `--help`.
+LISTEN = Parameter(group=Group("Listening", sort_key=1))
+AUTH = Parameter(group=Group("Who may connect", sort_key=2))
+RUNS = Parameter(group=Group("Runs", sort_key=3))
+STORE = Parameter(group=Group("Sessions", sort_key=4))
+DELIVERY = Parameter(group=Group("Delivery and limits", sort_key=5))
+PROCESS = Parameter(group=Group("Process", sort_key=6))
+LIST = Parameter(show_default=",".join)
+
+DEFAULT_PORT = 8000
+MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: a key at least as long as the hash
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """What a process that executes runs needs."""
+
+    broker: Annotated[str, STORE] = "memory://"
+    """Where sessions live: `memory://` (this process alone) or `redis://host:port/0`."""
+
+    agents: Annotated[tuple[str, ...], RUNS, LIST] = ("echo",)
+    """Built-in names or `package.module:attribute`; comma-separated, repeatable."""
+
+    max_runs: Annotated[Count, RUNS] = 100
+    """How many runs one worker executes at a time."""
+
+    park_after_ms: Annotated[Millis, RUNS] = 10_000
+    """A run that waits longer for a tool or a person gives its worker free, if its agent can."""
+
+    coalesce_ms: Annotated[int, Meta(ge=0, le=10_000), RUNS] = 20
+    """Neighbouring deltas are merged for at most so long."""
+
+    run_ttl_ms: Annotated[Millis, RUNS] = 86_400_000
+    """A run, and an approval, older than this fails with `run.expired`."""
+
+    lease_ms: Annotated[Millis, RUNS] = 15_000
+    """A worker that does not renew its lease for so long loses the run to another."""
+
+    lease_renew_ms: Annotated[Millis, RUNS] = 5_000
+    """How often a lease is renewed."""
+
+    lease_stop_ms: Annotated[Millis, RUNS] = 10_000
+    """So long after its last renewal a worker starts no model or tool call any more."""
+
+    cancel_ms: Annotated[Millis, RUNS] = 10_000
+    """How long a stopped agent may clean up before it is abandoned."""
+
+    snapshot_events: Annotated[Count, STORE] = 500
+    """A snapshot is written every so many events, and at the end of each run."""
+
+    keep_events: Annotated[Count, STORE] = 2_000
+    """So many events before the snapshot are kept for clients that resume."""
+
+    state_cache_bytes: Annotated[Bytes, STORE] = 64 * 2**20
+    """Memory for folded states of sessions, the least recently used leave first."""
+
+    drain_ms: Annotated[Millis, PROCESS] = 20_000
+    """How long a process that was told to end may take for it."""
+
+    log_level: Annotated[LogLevel, PROCESS] = "info"
+    """The least severe level that is logged."""
+
+    log_format: Annotated[LogFormat, PROCESS] = "auto"
+    """`console`, `json`, or `auto`: console on a terminal."""
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigurationError: one is out of its range, or two do not go together.
+        """
+        object.__setattr__(self, "agents", _split(self.agents))
+        for name, kind in get_type_hints(type(self), include_extras=True).items():
+            try:
+                msgspec.convert(getattr(self, name), kind)
+            except msgspec.ValidationError as error:
+                raise _out_of_range(name, str(error)) from None
+        self._check()
+
+    def _check(self) -> None:
+        if not self.lease_renew_ms < self.lease_stop_ms < self.lease_ms:
+            raise ConfigurationError(
+                f"lease_renew_ms ({self.lease_renew_ms}) < lease_stop_ms ({self.lease_stop_ms}) "
+                f"< lease_ms ({self.lease_ms}) must hold: a lease is renewed well before its "
+                "holder stops, and the holder stops before the lease is free."
+            )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Settings(WorkerSettings):
+    """What a process that serves clients needs, and a worker's, since it executes runs too."""
+
+    host: Annotated[str, LISTEN] = "127.0.0.1"
+    """The address to listen on."""
+
+    port: Annotated[Port | None, LISTEN] = None
+    """The port to listen on; 0 takes any free one [default: 8000]."""
+
+    processes: Annotated[int, Meta(ge=1, le=256), LISTEN] = 1
+    """How many processes share the port; more than one needs `redis://`."""
+
+    runs: Annotated[bool, RUNS] = True
+    """Whether this process executes runs itself."""
+
+    auth: Annotated[Auth, AUTH] = "none"
+    """`none`: everyone is local/dev and sees everything. `jwt`: tokens signed with HS256."""
+
+    auth_secret: Annotated[str | None, AUTH] = None
+    """The secret of the tokens, 32 bytes or more; better as AGENT_GATEWAY_AUTH_SECRET."""
+
+    auth_audience: Annotated[str | None, AUTH] = None
+    """The `aud` that a token must have."""
+
+    auth_leeway_ms: Annotated[int, Meta(ge=0, le=600_000), AUTH] = 30_000
+    """How far the clock that made a token may be off."""
+
+    detail: Annotated[Detail, AUTH] = "steps"
+    """The most that a token without a `detail` claim may see."""
+
+    allowed_origins: Annotated[tuple[str, ...], AUTH] = ()
+    """Origins of pages that may connect, beside the gateway's own; comma-separated, repeatable."""
+
+    insecure: Annotated[bool, Parameter(negative=()), AUTH] = False
+    """Allow `--auth none` on addresses that others can reach."""
+
+    heartbeat_ms: Annotated[Millis, DELIVERY] = 25_000
+    """How often a connection is pinged."""
+
+    hello_ms: Annotated[Millis | None, DELIVERY] = None
+    """How long a client may take to say hello [default: 5000; 60000 with `--auth none`]."""
+
+    max_frame_bytes: Annotated[Bytes, DELIVERY] = 2**20
+    """The largest WebSocket message or HTTP body that is accepted."""
+
+    max_subscriptions: Annotated[Count, DELIVERY] = 64
+    """Subscriptions of one connection."""
+
+    command_queue: Annotated[Count, DELIVERY] = 64
+    """Commands of one connection that wait for one session; more are `rate.limited`."""
+
+    frames_per_s: Annotated[Count, DELIVERY] = 1_000
+    """Frames that a client may send in a second, in the long run."""
+
+    frames_burst: Annotated[Count, DELIVERY] = 2_000
+    """Frames that a client may send at once."""
+
+    feed_events: Annotated[Count, DELIVERY] = 2_048
+    """The newest events of one session kept in memory for its connections."""
+
+    feed_bytes: Annotated[Bytes, DELIVERY] = 4 * 2**20
+    """The same in bytes; whichever is reached first."""
+
+    write_timeout_ms: Annotated[Millis, DELIVERY] = 10_000
+    """A client that takes nothing for so long is disconnected."""
+
+    ack_timeout_ms: Annotated[Millis, DELIVERY] = 30_000
+    """A client that acknowledges nothing for so long, its window full, is disconnected."""
+
+    @property
+    def hello_timeout_ms(self) -> int:
+        """How long a client may take to say hello; a person who types it gets a minute."""
+        return self.hello_ms or (60_000 if self.auth == "none" else 5_000)
+
+    def __post_init__(self) -> None:
+        origins = tuple(origin.rstrip("/") for origin in _split(self.allowed_origins))
+        object.__setattr__(self, "allowed_origins", origins)
+        super().__post_init__()
+
+    def _check(self) -> None:
+        super()._check()
+        if self.processes > 1 and self.broker.startswith("memory:"):
+            raise ConfigurationError(
+                f"--processes {self.processes} cannot share memory://: use --processes 1, "
+                "or a broker that processes share, --broker redis://127.0.0.1:6379/0."
+            )
+        if self.auth == "none" and not self.insecure and not is_loopback(self.host):
+            raise ConfigurationError(
+                f"--auth none on {self.host} lets everyone in: use --auth jwt, "
+                "--host 127.0.0.1, or --insecure if something in front protects it."
+            )
+        if self.auth == "jwt":
+            self._check_secret()
+        for origin in self.allowed_origins:
+            if origin != "null" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s*]+", origin):
+                raise ConfigurationError(
+                    f"allowed_origins: {origin!r} is no origin; write it as "
+                    "https://app.example.com, without a path or a wildcard."
+                )
+
+    def _check_secret(self) -> None:
+        if self.auth_secret is None:
+            raise ConfigurationError(
+                "--auth jwt needs the secret of the tokens: set AGENT_GATEWAY_AUTH_SECRET "
+                "to 32 random bytes or more, for example of `openssl rand -hex 32`."
+            )
+        if len(self.auth_secret.encode()) < MIN_SECRET_BYTES:
+            raise ConfigurationError(
+                f"auth_secret is shorter than {MIN_SECRET_BYTES} bytes: "
+                "take 32 random bytes or more, for example of `openssl rand -hex 32`."
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _split(entries: Iterable[str]) -> tuple[str, ...]:
+    """The entries, each of which may be several joined by commas, once each."""
+    parts = [part.strip() for entry in entries for part in str(entry).split(",")]
+    return tuple(dict.fromkeys(part for part in parts if part))
+
+
+def _out_of_range(name: str, problem: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{name}: {problem[:1].lower()}{problem[1:].replace('`', '')}; set it by "
+        f"--{name.replace('_', '-')}, AGENT_GATEWAY_{name.upper()} or in agent-gateway.toml."
+    )

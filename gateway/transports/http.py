@@ -1,0 +1,207 @@
+"""The HTTP routes (DESIGN 4.8): what a WebSocket client can ask, asked once and answered once.
+
+Bodies and answers are the frames of the native protocol as JSON; a refusal has the status that
+`protocol.codes` gives it. No decision about a session is made here.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from gateway.auth import Grant
+from gateway.delivery.connection import Delivery
+from gateway.delivery.refusal import refusal
+from gateway.delivery.subscriptions import granted
+from gateway.sessions.store import Origin
+from protocol import commands as cmd
+from protocol import frames as down
+from protocol.codec import decode_session_command, encode, error_frame
+from protocol.codes import ERRORS
+from protocol.detail import View
+from protocol.errors import ProtocolError, malformed
+from protocol.state import newest
+from protocol.values import Detail, Id
+
+HTTP_CLIENT = "http"
+BODY_S = 30.0
+
+T = TypeVar("T")
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Page(Struct, frozen=True):
+    """The query of a list."""
+
+    limit: cmd.Limit = 50
+    before: Id | None = None
+
+
+class Look(Struct, frozen=True):
+    """The query of a state."""
+
+    detail: Detail | None = None
+    messages: int = 100
+
+
+class Client(Struct, frozen=True):
+    """Which tab a command comes from; without one all of HTTP is one client."""
+
+    client: Id = HTTP_CLIENT
+
+
+class Json(Response):
+    """A frame as a response."""
+
+    media_type = "application/json"
+
+    def __init__(self, frame: bytes, status: int = 200, **headers: str) -> None:
+        super().__init__(frame, status, {"Cache-Control": "no-store", **headers})
+
+
+def api_routes(delivery: Delivery) -> list[BaseRoute]:
+    """The routes under `/v1/sessions`."""
+    api = SessionsApi(delivery)
+    guard = api.guarded
+    one = "/v1/sessions/{session}"
+    return [
+        Route("/v1/sessions", guard(api.create), methods=["POST"]),
+        Route("/v1/sessions", guard(api.list), methods=["GET"]),
+        Route(one, guard(api.state), methods=["GET"]),
+        Route(one, guard(api.delete), methods=["DELETE"]),
+        Route(f"{one}/messages", guard(api.messages), methods=["GET"]),
+        Route(f"{one}/commands", guard(api.command), methods=["POST"]),
+    ]
+
+
+class SessionsApi:
+    """The handlers of `/v1/sessions`; each is given a request and its grant."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._in = delivery
+
+    def guarded(self, handler: Callable[[Request, Grant], Awaitable[Response]]) -> Handler:
+        """The handler behind authentication; what it raises becomes an error response."""
+
+        async def guarded(request: Request) -> Response:
+            session = request.path_params.get("session")
+            try:
+                grant = await self._in.auth.authenticate(_bearer(request))
+                return await handler(request, grant)
+            except HTTPException:
+                raise
+            except Exception as error:  # noqa: BLE001 - the top of a request; `refusal` logs
+                return _error(refusal(error, None, session))
+
+        return guarded
+
+    async def create(self, request: Request, grant: Grant) -> Response:
+        """`POST /v1/sessions`"""
+        body = await self._object(request)
+        fields = {"id": self._in.new_id("h"), **body, "type": "session.create"}
+        ok = await self._submit(fields, body, grant)
+        return Json(encode(ok), 200 if ok.existing else 201)
+
+    async def command(self, request: Request, grant: Grant) -> Response:
+        """`POST /v1/sessions/{session}/commands`"""
+        body = await self._object(request)
+        session = _session(request)
+        if body.get("session", session) != session:
+            raise malformed("The session is another one than the path's.", "$.session")
+        fields = {"id": self._in.new_id("h"), **body, "session": session}
+        try:
+            return Json(encode(await self._submit(fields, body, grant)))
+        except Exception as error:  # noqa: BLE001 - as `guarded`, but with the command's id
+            known = body.get("id")
+            return _error(refusal(error, known if isinstance(known, str) else None, session))
+
+    async def delete(self, request: Request, grant: Grant) -> Response:
+        """`DELETE /v1/sessions/{session}`"""
+        command = cmd.SessionDelete(id=self._in.new_id("h"), session=_session(request))
+        ok = await self._in.store.submit(command, Origin(grant.principal, HTTP_CLIENT))
+        return Json(encode(ok))
+
+    async def list(self, request: Request, grant: Grant) -> Response:
+        """`GET /v1/sessions`"""
+        page = _query(request, Page)
+        rows, more = await self._in.store.sessions(grant.principal, page.limit, page.before)
+        return Json(encode({"sessions": rows, "more": more}))
+
+    async def state(self, request: Request, grant: Grant) -> Response:
+        """`GET /v1/sessions/{session}`"""
+        look = _query(request, Look)
+        session = await self._in.store.load(_session(request), grant.principal)
+        view = View(granted(look.detail, grant))
+        return Json(encode(view.state(newest(session.state, max(0, look.messages)))))
+
+    async def messages(self, request: Request, grant: Grant) -> Response:
+        """`GET /v1/sessions/{session}/messages`"""
+        page = _query(request, Page)
+        return Json(encode(await self._page(_session(request), page, grant)))
+
+    async def _page(self, session: str, page: Page, grant: Grant) -> dict[str, Any]:
+        messages, calls, more = await self._in.store.messages(
+            session, grant.principal, page.before, page.limit
+        )
+        view = View(grant.detail)
+        return {"messages": [view.message(m, calls) for m in messages], "more": more}
+
+    async def _submit(self, fields: dict[str, Any], body: dict[str, Any], grant: Grant) -> down.Ok:
+        try:
+            client = msgspec.convert({k: body[k] for k in ("client",) if k in body}, Client).client
+        except msgspec.ValidationError:
+            raise malformed("No valid client id.", "$.client") from None
+        command = decode_session_command(encode(fields))
+        if isinstance(command, cmd.SessionMessages):
+            found = await self._page(command.session, Page(command.limit, command.before), grant)
+            return down.Ok(id=command.id, **found)
+        return await self._in.store.submit(command, Origin(grant.principal, client))
+
+    async def _object(self, request: Request) -> dict[str, Any]:
+        """The body, a JSON object. Raises `ProtocolError`."""
+        limit = self._in.settings.max_frame_bytes
+        body = bytearray()
+        try:
+            async with asyncio.timeout(BODY_S):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > limit:
+                        raise ProtocolError("frame.too_large", f"The limit is {limit} bytes.")
+        except TimeoutError:
+            raise malformed("The body did not come in time.") from None
+        try:
+            return msgspec.json.decode(body, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError):
+            raise malformed("The body is no JSON object.") from None
+
+
+def _bearer(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _session(request: Request) -> str:
+    session = request.path_params["session"]
+    try:
+        return msgspec.convert(session, Id)
+    except msgspec.ValidationError:
+        raise ProtocolError("session.not_found") from None
+
+
+def _query(request: Request, struct: type[T]) -> T:
+    try:
+        return msgspec.convert(dict(request.query_params), struct, strict=False)
+    except msgspec.ValidationError as error:
+        raise malformed(str(error)) from None
+
+
+def _error(error: ProtocolError) -> Response:
+    status = ERRORS[error.code].http_status
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    return Json(error_frame(error), status, **headers)

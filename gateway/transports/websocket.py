@@ -1,0 +1,178 @@
+"""The native protocol over WebSocket: `/v1/ws` (DESIGN section 4).
+
+Under the server of `gateway.server` frames are written straight to the socket: it puts a
+`DirectWriter` into `scope["extensions"]["gateway"]`. Under any other ASGI server a writer task
+awaits `send`. No frame is looked at here.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Protocol, cast
+
+from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from gateway.delivery.connection import Connection, Delivery
+from gateway.delivery.peer import Peer
+from protocol import SUBPROTOCOL
+
+CLOSE_S = 2.0
+OriginCheck = Callable[[HTTPConnection], bool]
+Endpoint = Callable[[WebSocket], Awaitable[None]]
+
+
+class DirectWriter(Protocol):
+    """What the server of `gateway.server` offers: see `peer.Peer` for the promises."""
+
+    @property
+    def writable(self) -> bool:
+        """Whether the socket takes more."""
+        ...
+
+    def write_text(self, message: bytes) -> None:
+        """Sends one text message now."""
+        ...
+
+    def when_writable(self, callback: Callable[[], None]) -> None:
+        """Called whenever the socket takes more again."""
+        ...
+
+    def close_with(self, code: int, reason: str) -> None:
+        """Closes, and cuts off whoever does not answer."""
+        ...
+
+
+class DirectPeer:
+    """A client on a socket of our own server."""
+
+    def __init__(self, socket: WebSocket, writer: DirectWriter) -> None:
+        self._receive = socket.receive
+        self._writer = writer
+        self.write = writer.write_text
+        self.when_writable = writer.when_writable
+        self.close = writer.close_with
+
+    @property
+    def writable(self) -> bool:
+        return self._writer.writable
+
+    async def receive(self) -> str | bytes | None:
+        """The next message."""
+        return _content(await self._receive())
+
+
+class AwaitingPeer:
+    """A client on any ASGI server: one message at a time is on its way, sent by `pump`."""
+
+    def __init__(self, socket: WebSocket, write_timeout_s: float) -> None:
+        self._socket = socket
+        self._write_timeout_s = write_timeout_s
+        self._message: bytes | None = None
+        self._closing: tuple[int, str] | None = None
+        self._work = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._callback: Callable[[], None] = lambda: None
+
+    @property
+    def writable(self) -> bool:
+        return self._message is None and self._closing is None and not self._gone.is_set()
+
+    def write(self, message: bytes) -> None:
+        """Hands a message to `pump`."""
+        self._message = message
+        self._work.set()
+
+    def when_writable(self, callback: Callable[[], None]) -> None:
+        """`callback` is called after each message that went out."""
+        self._callback = callback
+
+    def close(self, code: int, reason: str) -> None:
+        """Ends `pump`, after the message that is on its way."""
+        if self._closing is None:
+            self._closing = (code, reason)
+            self._work.set()
+
+    async def receive(self) -> str | bytes | None:
+        """The next message; None as soon as the connection is closed from either side."""
+        if self._gone.is_set():
+            return None
+        try:
+            return _content(await self._socket.receive())
+        except (WebSocketDisconnect, RuntimeError):  # RuntimeError: received after the end
+            return None
+
+    async def pump(self) -> None:
+        """Sends what is written until `close`; ends early when the client takes nothing."""
+        try:
+            while True:
+                await self._work.wait()
+                self._work.clear()
+                if self._message is not None:
+                    async with asyncio.timeout(self._write_timeout_s):
+                        await self._socket.send_text(self._message.decode())
+                    self._message = None
+                    self._callback()
+                if self._closing is not None:
+                    async with asyncio.timeout(CLOSE_S):
+                        await self._socket.close(*self._closing)
+                    return
+        except (TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
+            pass  # the client is gone, or as good as gone
+        finally:
+            self._gone.set()
+
+
+def _content(message: Any) -> str | bytes | None:
+    """What an ASGI message carries. FACTS: `receive_text` fails on a binary one."""
+    if message["type"] != "websocket.receive":
+        return None
+    text = message.get("text")
+    return message.get("bytes") if text is None else text
+
+
+def native_endpoint(delivery: Delivery, allowed: OriginCheck) -> Endpoint:
+    """The endpoint of `/v1/ws`. `allowed` says whether a page of that Origin may connect."""
+
+    async def endpoint(socket: WebSocket) -> None:
+        if not allowed(socket):
+            await _deny(socket, 403, "This origin may not connect.")
+            return
+        offered = cast("list[str]", socket.scope.get("subprotocols", []))
+        if offered and SUBPROTOCOL not in offered:
+            await _deny(socket, 400, f"This server speaks {SUBPROTOCOL}.")
+            return
+        await socket.accept(SUBPROTOCOL if offered else None)
+        extensions = cast("dict[str, Any]", socket.scope.get("extensions") or {})
+        writer = cast("DirectWriter | None", extensions.get("gateway"))
+        if writer is not None:
+            await Connection(DirectPeer(socket, writer), delivery).run()
+            return
+        peer = AwaitingPeer(socket, delivery.settings.write_timeout_ms / 1000)
+        await _run_both(Connection(peer, delivery), peer)
+
+    return endpoint
+
+
+async def _run_both(connection: Connection, peer: AwaitingPeer) -> None:
+    """The reader ends when the writer did, and the other way round."""
+    async with asyncio.TaskGroup() as group:
+        reader = group.create_task(connection.run())
+        reader.add_done_callback(lambda _: peer.close(1000, ""))
+        await peer.pump()
+        # `receive` of some servers does not end with the socket
+        await asyncio.wait([reader], timeout=CLOSE_S)
+        reader.cancel()
+
+
+async def _deny(socket: WebSocket, status: int, text: str) -> None:
+    """Refuses the handshake with an HTTP status, where the server can."""
+    if "websocket.http.response" in (socket.scope.get("extensions") or {}):
+        await socket.send_denial_response(PlainTextResponse(text + "\n", status))
+        return
+    with suppress(RuntimeError):
+        await socket.close(4403 if status == 403 else 4406, text)
+
+
+_PEERS: tuple[type[Peer], ...] = (DirectPeer, AwaitingPeer)

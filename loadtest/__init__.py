@@ -1,0 +1,1 @@
+"""Measures a gateway over the real wire; `python -m loadtest --help`."""

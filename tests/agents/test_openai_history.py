@@ -1,0 +1,298 @@
+"""What goes back to the provider: order, ids and private data, whatever became of a message."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+import pytest
+
+from gateway.agents.openai_history import (
+    Conversation,
+    ThinkingData,
+    function_name,
+    function_tools,
+    merge_details,
+    request_messages,
+)
+from gateway.runtime.history import HistoryCall, HistoryMessage
+from protocol.values import (
+    CommentaryPart,
+    DataPart,
+    ErrorInfo,
+    FilePart,
+    Part,
+    SourcePart,
+    TextPart,
+    ThinkingPart,
+    Tool,
+    ToolCallPart,
+)
+
+MODEL = "model-1"
+
+
+def said(
+    *parts: Part,
+    role: Literal["user", "assistant", "system"] = "assistant",
+    mine: bool = True,
+    calls: Sequence[HistoryCall] = (),
+) -> HistoryMessage:
+    """An assistant's message ends with its calls."""
+    places = [ToolCallPart(call.id, call.provider) for call in calls]
+    return HistoryMessage(
+        id="m",
+        role=role,
+        parts=[*parts, *places],
+        calls=list(calls),
+        mine=mine and role == "assistant",
+    )
+
+
+def asked(*parts: Part | str) -> HistoryMessage:
+    return said(*(TextPart(p) if isinstance(p, str) else p for p in parts), role="user")
+
+
+def called(
+    id_: str, arguments: Any = None, *, provider: dict[str, Any] | None = None, **fields: Any
+) -> HistoryCall:
+    return HistoryCall(
+        id=id_,
+        name=fields.pop("name", "look"),
+        arguments={} if arguments is None else arguments,
+        provider=None if provider is None else {"model": MODEL, **provider},
+        **fields,
+    )
+
+
+def made(*messages: HistoryMessage, **options: Any) -> list[dict[str, Any]]:
+    return request_messages(Conversation(messages=messages, model=MODEL, **options))
+
+
+def test_questions_and_answers() -> None:
+    assert made(
+        said(TextPart("Be nice."), role="system"),
+        asked("Hé", "and more"),
+        said(ThinkingPart("Hm."), CommentaryPart("Well, "), TextPart("hello."), mine=False),
+        said(ThinkingPart("only a thought"), mine=False),
+        asked("Next"),
+        system="You help.",
+    ) == [
+        {"role": "system", "content": "You help."},
+        {"role": "system", "content": "Be nice."},
+        {"role": "user", "content": "Hé\n\nand more"},
+        {"role": "assistant", "content": "Well, hello."},
+        {"role": "user", "content": "Next"},
+    ]
+
+
+def test_files_and_data_of_a_user() -> None:
+    assert made(
+        asked(
+            "Look:",
+            FilePart("https://x/a.png", "image/png"),
+            FilePart("data:application/pdf;base64,AA", "application/pdf", "a.pdf"),
+            FilePart("https://x/b.csv", "text/csv"),
+            DataPart("point", {"x": 1}),
+        ),
+        said(SourcePart("https://x"), TextPart("Seen.")),
+    ) == [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Look:"},
+                {"type": "image_url", "image_url": {"url": "https://x/a.png"}},
+                {
+                    "type": "file",
+                    "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AA"},
+                },
+                {"type": "text", "text": "file (text/csv): https://x/b.csv"},
+                {"type": "text", "text": '{"name":"point","value":{"x":1}}'},
+            ],
+        },
+        {"role": "assistant", "content": "Seen."},
+    ]
+
+
+def test_calls_carry_the_providers_ids_and_are_followed_by_their_results() -> None:
+    assert made(
+        asked("Weather?"),
+        said(
+            CommentaryPart("I look."),
+            calls=[
+                called(
+                    "c_1",
+                    {"city": "Zürich"},
+                    name="get.weather",
+                    output="sunny",
+                    provider={"id": "call_x"},
+                ),
+                called(
+                    "c_2",
+                    {"a": [1]},
+                    output={"n": 1},
+                    provider={"id": "call_y", "extra": {"extra_content": {"signature": "s"}}},
+                ),
+                called("c_3", error=ErrorInfo("tool.denied", "Not now.")),
+            ],
+        ),
+        asked("And be quick."),
+    ) == [
+        {"role": "user", "content": "Weather?"},
+        {
+            "role": "assistant",
+            "content": "I look.",
+            "tool_calls": [
+                {
+                    "id": "call_x",
+                    "type": "function",
+                    "function": {"name": "get_weather", "arguments": '{"city":"Zürich"}'},
+                },
+                {
+                    "extra_content": {"signature": "s"},
+                    "id": "call_y",
+                    "type": "function",
+                    "function": {"name": "look", "arguments": '{"a":[1]}'},
+                },
+                {
+                    "id": "c_3",
+                    "type": "function",
+                    "function": {"name": "look", "arguments": "{}"},
+                },
+            ],
+        },
+        {"role": "tool", "tool_call_id": "call_x", "content": "sunny"},
+        {"role": "tool", "tool_call_id": "call_y", "content": '{"n":1}'},
+        {
+            "role": "tool",
+            "tool_call_id": "c_3",
+            "content": '{"error":{"code":"tool.denied","message":"Not now."}}',
+        },
+        {"role": "user", "content": "And be quick."},
+    ]
+
+
+def test_private_data_of_a_call_goes_to_its_own_model_only() -> None:
+    provider = {"id": "x", "extra": {"signature": "s"}, "model": "another"}
+    (call, _) = made(said(calls=[called("c_1", [1], output=1, provider=provider)]))
+    function = {"name": "look", "arguments": "{}"}
+    assert call["tool_calls"] == [{"id": "x", "type": "function", "function": function}]
+
+
+def test_files_of_a_result_follow_as_a_users_message() -> None:
+    files = [FilePart("https://x/shot.png", "image/png")]
+    *_, result, shown = made(
+        asked("x"),
+        said(calls=[called("c_1", files=files, name="shoot", provider={"id": "x"})]),
+    )
+    assert result == {"role": "tool", "tool_call_id": "x", "content": "null"}
+    assert shown == {
+        "role": "user",
+        "content": [
+            {"type": "text", "text": "Files that shoot returned:"},
+            {"type": "image_url", "image_url": {"url": "https://x/shot.png"}},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [("Do it", "Do it"), ({"task": 1}, '{"task":1}'), (0, "0")]
+)
+def test_a_run_that_was_started_by_an_input(value: Any, text: str) -> None:
+    question = {"role": "user", "content": text}
+    before = said(TextPart("Before."), mine=False)
+    assert made(before, input=value) == [{"role": "assistant", "content": "Before."}, question]
+    assert made(before, said(TextPart("Begun")), asked("And now?"), input=value) == [
+        {"role": "assistant", "content": "Before."},
+        question,
+        {"role": "assistant", "content": "Begun"},
+        {"role": "user", "content": "And now?"},
+    ]
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+def test_plain_reasoning_goes_back_while_the_model_works_on_the_same_question(field: str) -> None:
+    def step(*, mine: bool = True, **provider: Any) -> dict[str, Any]:
+        call = called("c_1", output=1, provider={"id": "x", **provider})
+        return made(said(ThinkingPart("I must "), ThinkingPart("look."), mine=mine, calls=[call]))[
+            0
+        ]
+
+    assert step(reasoning=field)[field] == "I must look."
+    assert field not in step(reasoning=field, mine=False), "of an earlier question"
+    assert field not in step(reasoning=field, model="another"), "of another model"
+    assert field not in step(), "of a provider that does not name the field"
+    assert field not in made(said(ThinkingPart("Hm."), TextPart("Yes.")))[0], "of an answer"
+
+
+def test_typed_reasoning_goes_back_typed() -> None:
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+    calls = [called("c_1", output=1, provider={"id": "x", "reasoning": "content"})]
+    thought = ThinkingPart("Hm.")
+    assert made(said(thought, CommentaryPart("I look."), calls=calls))[0]["content"] == [
+        thinking,
+        {"type": "text", "text": "I look."},
+    ]
+    assert made(said(thought, calls=calls))[0]["content"] == [thinking]
+
+
+def test_private_reasoning_goes_back_verbatim_to_its_own_model() -> None:
+    details = [{"type": "reasoning.encrypted", "data": "gAAA", "id": "rs_1", "index": 0}]
+
+    def message(model: str) -> HistoryMessage:
+        data = msgspec.to_builtins(ThinkingData(model, details))
+        return said(ThinkingPart("", data), TextPart("Hello."), mine=False)
+
+    answer = {"role": "assistant", "content": "Hello."}
+    assert made(message(MODEL))[0] == {**answer, "reasoning_details": details}
+    assert made(message("another"))[0] == answer
+    assert made(said(ThinkingPart("", {"odd": 1}), TextPart("Hello.")))[0] == answer
+
+
+def test_pieces_of_reasoning_details_are_joined() -> None:
+    details: list[dict[str, Any]] = []
+    for pieces in (
+        [{"type": "reasoning.text", "text": "We ", "index": 0, "format": None}],
+        [{"type": "reasoning.text", "text": "need", "index": 0, "format": "f"}],
+        [{"type": "reasoning.text", "index": 0, "text": None, "signature": "sig"}],
+        [{"type": "reasoning.text", "text": "anew", "index": 0}],
+        [{"type": "reasoning.summary", "summary": "a", "index": 1}],
+        [{"type": "reasoning.summary", "summary": "b", "index": 1}],
+        [{"type": "reasoning.summary", "summary": "c", "index": 2}],
+        [
+            {"type": "reasoning.encrypted", "data": "x"},
+            {"type": "reasoning.encrypted", "data": "y"},
+        ],
+    ):
+        merge_details(details, pieces)
+    assert details == [
+        {
+            "type": "reasoning.text",
+            "text": "We need",
+            "index": 0,
+            "format": "f",
+            "signature": "sig",
+        },
+        {"type": "reasoning.text", "text": "anew", "index": 0},
+        {"type": "reasoning.summary", "summary": "ab", "index": 1},
+        {"type": "reasoning.summary", "summary": "c", "index": 2},
+        {"type": "reasoning.encrypted", "data": "x"},
+        {"type": "reasoning.encrypted", "data": "y"},
+    ]
+
+
+def test_tools_are_offered_as_functions() -> None:
+    schema = {"type": "object", "properties": {}}
+    assert function_tools([Tool("page.scan", schema, ""), Tool("b", schema)]) == [
+        {
+            "type": "function",
+            "function": {"name": "page_scan", "description": "", "parameters": schema},
+        },
+        {"type": "function", "function": {"name": "b", "parameters": schema}},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("scan_ui", "scan_ui"), ("a.b:c/d@e", "a_b_c_d_e"), ("x" * 99, "x" * 64)]
+)
+def test_names_that_providers_take(name: str, expected: str) -> None:
+    assert function_name(name) == expected

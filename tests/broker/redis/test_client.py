@@ -1,0 +1,102 @@
+"""The client's limits, and what it says of failures."""
+
+import asyncio
+
+import pytest
+from redis.exceptions import ConnectionError as LostConnection
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
+
+from gateway.broker.redis.client import MAX_CONNECTIONS, RedisClient, failure, place
+from gateway.errors import BrokerError, BrokerUnavailable, ConfigurationError
+from tests.support.processes import KeyValueServer, free_port
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LostConnection("gone"),
+        OutOfMemoryError("command not allowed"),
+        ReadOnlyError("a replica"),
+        ResponseError("BUSY Redis is busy running a script"),
+        ResponseError("MISCONF Redis is configured to save"),
+        ResponseError("NOREPLICAS Not enough good replicas to write."),
+        TimeoutError(),
+        ConnectionResetError(),
+    ],
+)
+def test_it_may_work_later(error: Exception) -> None:
+    assert type(failure(error)) is BrokerUnavailable
+    assert str(failure(error))
+
+
+def test_it_will_not_work_later() -> None:
+    assert type(failure(ResponseError("WRONGTYPE Operation against a key"))) is BrokerError
+
+
+@pytest.mark.parametrize(
+    ("url", "where"),
+    [
+        ("redis://user:secret@host:1234/0", "host:1234"),
+        ("rediss://host", "host:6379"),
+        ("redis://", "localhost:6379"),
+        ("unix:///run/redis.sock?db=1", "/run/redis.sock"),
+    ],
+)
+def test_place_has_no_password(url: str, where: str) -> None:
+    assert place(url) == where
+
+
+async def test_nothing_is_sent_twice() -> None:
+    """A server that takes every command and hangs up instead of an answer."""
+    taken: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            if b"INCR" in data:
+                taken.append(data)
+                break
+            writer.write(b"+OK\r\n" * data.count(b"CLIENT"))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    client = RedisClient(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with server:
+        with pytest.raises(BrokerUnavailable):
+            await client.command("INCR", "n")
+        await client.close()
+    assert len(taken) == 1
+    assert client.answering is False
+
+
+async def test_an_old_server_is_refused() -> None:
+    answer = b"# Server\r\nredis_version:6.2.14\r\n"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(b"+OK\r\n" * data.count(b"CLIENT"))
+            if b"INFO" in data:
+                writer.write(b"$%d\r\n%s\r\n" % (len(answer), answer))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    client = RedisClient(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with server:
+        with pytest.raises(ConfigurationError, match=r"6\.2\.14: Redis 7\.0 or a Valkey"):
+            await client.check()
+        await client.close()
+
+
+async def test_more_calls_than_connections(server: KeyValueServer) -> None:
+    client = RedisClient(server.url)
+    async with asyncio.TaskGroup() as group:
+        calls = [group.create_task(client.command("INCR", "n")) for _ in range(6 * MAX_CONNECTIONS)]
+    assert sorted(call.result() for call in calls) == list(range(1, 6 * MAX_CONNECTIONS + 1))
+    await client.close()
+
+
+async def test_no_connection_is_left_behind(server: KeyValueServer) -> None:
+    client = RedisClient(server.url)
+    await client.commands([("INCR", "n")] * 9)
+    await client.close()
+    with pytest.raises(BrokerUnavailable):
+        await RedisClient(f"redis://127.0.0.1:{free_port()}").command("PING")

@@ -1,0 +1,864 @@
+"""The contract of `gateway.broker.base`, held against every broker."""
+
+import asyncio
+import math
+import traceback
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import pytest
+
+from gateway.broker.base import Broker, Claimed, Create
+from gateway.errors import (
+    BrokerError,
+    Conflict,
+    Duplicate,
+    EpochChanged,
+    Exists,
+    Fenced,
+    SessionMissing,
+    Trimmed,
+)
+from tests.broker.conftest import Brokers
+from tests.broker.driving import Ear, Session, bodies, claimed_in_time, command, fresh, make
+from tests.support.waiting import eventually
+
+
+async def outcomes(calls: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """What each of them returned or raised, all run at once."""
+
+    async def outcome(call: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return await call
+        except BrokerError as error:
+            return error
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(outcome(call)) for call in calls]
+    return [task.result() for task in tasks]
+
+
+class TestCreate:
+    async def test_events_get_the_first_seqs(self, broker: Broker) -> None:
+        session = await make(broker, "a", "b", "c", control=2)
+        head = await session.head()
+        assert (head.seq, head.version, head.fence) == (3, 2, 0)
+        assert head.epoch == session.epoch
+        assert await session.events() == [(1, b"a"), (2, b"b"), (3, b"c")]
+
+    async def test_epochs_differ(self, broker: Broker) -> None:
+        epochs = {(await make(broker)).epoch for _ in range(20)}
+        assert len(epochs) == 20
+
+    async def test_taken_id_says_whose_it_is(self, broker: Broker) -> None:
+        session = await make(broker)
+        with pytest.raises(Exists) as caught:
+            await make(broker, session=session.id, owner="other:one", agent="x")
+        assert (caught.value.owner, caught.value.agent) == (session.owner, session.agent)
+        assert caught.value.deleted is False
+        assert await session.events() == [(1, b"created")]
+
+    async def test_refused_one_is_in_nobodys_list(self, broker: Broker) -> None:
+        session, thief = await make(broker), f"t:{fresh()}"
+        with pytest.raises(Exists):
+            await make(broker, session=session.id, owner=thief)
+        assert await broker.sessions(thief, limit=10, before=None) == ([], False)
+        assert await broker.sessions(session.owner, limit=10, before=None) == ([session.id], False)
+
+    async def test_id_of_a_deleted_one_stays_taken(self, broker: Broker) -> None:
+        session = await make(broker)
+        await session.delete()
+        with pytest.raises(Exists) as caught:
+            await make(broker, session=session.id, owner=session.owner)
+        assert caught.value.deleted is True
+
+    async def test_keeps_the_commands_answer(self, broker: Broker) -> None:
+        session = await make(broker, "a", "b", command=command("c:1", "d", b'{"x":\n1}'))
+        stored = (await broker.load(session.id, command="c:1")).command
+        assert stored is not None
+        assert (stored.key, stored.digest) == ("c:1", "d")
+        assert (stored.answer, stored.seq) == (b'{"x":\n1}', 2)
+
+    async def test_of_many_at_once_one_wins(self, brokers: Brokers) -> None:
+        session, owner = fresh(), f"t:{fresh()}"
+        calls = [
+            make(brokers[i % 2], session=session, owner=owner, agent=f"a{i}") for i in range(20)
+        ]
+        made = [found for found in await outcomes(calls) if isinstance(found, Session)]
+        assert len(made) == 1
+        assert (await brokers.other.load(session)).agent == made[0].agent
+
+
+class TestAppend:
+    async def test_returns_the_last_seq(self, broker: Broker) -> None:
+        session = await make(broker)
+        assert await session.append("a", "b", "c") == 4
+        assert await session.append("d") == 5
+        assert await session.events(1) == [(2, b"a"), (3, b"b"), (4, b"c"), (5, b"d")]
+
+    async def test_bytes_come_back_as_they_were(self, broker: Broker) -> None:
+        session = await make(broker)
+        texts = ['{"text":"ä\\n€😀"}', " ", "0" * 100_000, "\r\0\t"]
+        await session.append(*texts)
+        assert [body.decode() for _, body in await session.events(1)] == texts
+
+    async def test_version_counts_control_events(self, broker: Broker) -> None:
+        session = await make(broker)
+        await session.append("delta", "delta")
+        assert (await session.head()).version == 1
+        await session.append("control", "delta", "control", control=2, expect_version=1)
+        assert (await session.head()).version == 3
+
+    async def test_no_events_move_nothing(self, broker: Broker) -> None:
+        session = await make(broker)
+        assert await session.append(claimable_at=0.0) == 1
+        assert (await session.claim()).session == session.id
+        assert await session.append("a") == 2
+
+    async def test_missing(self, broker: Broker) -> None:
+        nobody = Session(broker, fresh(), "t:o", "agent", "epoch")
+        with pytest.raises(SessionMissing):
+            await nobody.append("a")
+
+    async def test_other_epoch(self, broker: Broker) -> None:
+        session = await make(broker)
+        with pytest.raises(EpochChanged) as caught:
+            await session.append("a", epoch="another")
+        assert caught.value.epoch == session.epoch
+        assert (await session.head()).seq == 1
+
+    async def test_other_version(self, broker: Broker) -> None:
+        session = await make(broker)
+        for version in (0, 2):
+            with pytest.raises(Conflict):
+                await session.append("a", control=1, expect_version=version)
+        assert (await session.head()).seq == 1
+
+    async def test_of_many_with_one_version_one_wins(self, brokers: Brokers) -> None:
+        session = await make(brokers.one)
+        calls = [
+            brokers[i % 2].append(session.appending(str(i), control=1, expect_version=1))
+            for i in range(100)
+        ]
+        found = await outcomes(calls)
+        assert sorted(type(outcome).__name__ for outcome in found) == ["Conflict"] * 99 + ["int"]
+        assert len(await session.events()) == 2
+
+    async def test_many_at_once_leave_no_hole(self, brokers: Brokers) -> None:
+        session = await make(brokers.one)
+        seqs = await outcomes(
+            [brokers[i % 2].append(session.appending(f"{i}a", f"{i}b")) for i in range(100)]
+        )
+        events = await session.events(1)
+        assert sorted(seqs) == list(range(3, 202, 2))
+        assert [seq for seq, _ in events] == list(range(2, 202))
+        texts = [body.decode() for _, body in events]
+        pairs = zip(texts[::2], texts[1::2], strict=True)
+        assert all(a[:-1] == b[:-1] for a, b in pairs), "an append is not torn apart"
+
+    async def test_repeated_command_is_answered(self, broker: Broker) -> None:
+        session = await make(broker)
+        await session.append("a", "b", command=command("c:1", "d1", b"answer"))
+        await session.append("c")
+        with pytest.raises(Duplicate) as caught:
+            await session.append("a", command=command("c:1", "d2", b"other"))
+        found = caught.value
+        assert (found.digest, found.answer, found.seq) == ("d1", b"answer", 3)
+        assert (await session.head()).seq == 4
+        assert (await session.append("d", command=command("c:2"))) == 5
+
+    async def test_command_is_of_one_session(self, broker: Broker) -> None:
+        one, two = await make(broker), await make(broker)
+        assert await one.append("a", command=command()) == 2
+        assert await two.append("a", command=command()) == 2
+
+    async def test_refused_command_is_not_kept(self, broker: Broker) -> None:
+        session = await make(broker)
+        with pytest.raises(Conflict):
+            await session.append("a", control=1, expect_version=7, command=command())
+        assert (await broker.load(session.id, command="client:id")).command is None
+
+    async def test_order_of_the_checks(self, broker: Broker) -> None:
+        session = await make(broker, command=command())
+        await session.append(claimable_at=0.0)
+        fence = (await session.claim()).fence
+        seq = await session.append("a", fence=fence, n=1)
+        wrong: dict[str, Any] = {"expect_version": 9}
+        with pytest.raises(Conflict):
+            await session.append("b", **wrong, fence=fence, n=2)
+        wrong |= {"fence": fence - 1, "n": 2}
+        with pytest.raises(Fenced):
+            await session.append("b", **wrong)
+        wrong["command"] = command()
+        with pytest.raises(Duplicate):
+            await session.append("b", **wrong)
+        wrong |= {"fence": fence, "n": 1}
+        assert await session.append("b", **wrong) == seq, "the repeat of an append"
+        wrong["epoch"] = "another"
+        with pytest.raises(EpochChanged):
+            await session.append("b", **wrong)
+        with pytest.raises(SessionMissing):
+            await Session(broker, fresh(), "t:o", "agent", "e").append("b", **wrong)
+
+
+class TestFence:
+    async def held(self, broker: Broker) -> tuple[Session, int]:
+        session = await make(broker)
+        await session.append(claimable_at=0.0)
+        return session, (await session.claim()).fence
+
+    async def test_append_of_the_attempt(self, broker: Broker) -> None:
+        session, fence = await self.held(broker)
+        assert fence == (await session.head()).fence
+        assert await session.append("a", fence=fence, n=1) == 2
+        assert await session.append("b", fence=fence, n=2) == 3
+
+    @pytest.mark.parametrize("other", [-1, 1])
+    async def test_any_other_fence_is_refused(self, broker: Broker, other: int) -> None:
+        session, fence = await self.held(broker)
+        with pytest.raises(Fenced):
+            await session.append("a", fence=fence + other, n=1)
+        assert (await session.head()).seq == 1
+
+    async def test_repeat_changes_nothing(self, broker: Broker) -> None:
+        session, fence = await self.held(broker)
+        seq = await session.append("a", "b", fence=fence, n=1)
+        await session.append("from a client")
+        assert await session.append("a", "b", fence=fence, n=1) == seq
+        assert (await session.head()).seq == seq + 1
+
+    async def test_repeat_of_the_append_that_raised_the_fence(self, broker: Broker) -> None:
+        session, fence = await self.held(broker)
+        end: dict[str, Any] = {"fence": fence, "n": 1, "raise_fence": True, "control": 1}
+        seq = await session.append("end", **end, expect_version=1)
+        assert await session.append("end", **end, expect_version=1) == seq
+        with pytest.raises(Fenced):
+            await session.append("more", fence=fence, n=2)
+
+    async def test_ghost_of_an_older_append(self, broker: Broker) -> None:
+        session, fence = await self.held(broker)
+        await session.append("a", fence=fence, n=1)
+        await session.append("b", fence=fence, n=2)
+        with pytest.raises(Fenced):
+            await session.append("a", fence=fence, n=1)
+        assert len(await session.events(1)) == 2
+
+    async def test_stop_ends_the_attempt(self, brokers: Brokers) -> None:
+        session, fence = await self.held(brokers.one)
+        await brokers.other.append(
+            session.appending("stop", control=1, expect_version=1, raise_fence=True)
+        )
+        with pytest.raises(Fenced):
+            await session.append("token", fence=fence, n=1)
+        with pytest.raises(Fenced):
+            await session.broker.renew(session.id, fence, lease_s=30)
+        with pytest.raises(Fenced):
+            await session.broker.release(session.id, fence, claimable_at=0.0)
+        assert await session.broker.claim("worker", [session.agent], lease_s=30) is None
+
+    async def test_numbers_start_again_with_each_attempt(self, broker: Broker) -> None:
+        session, first = await self.held(broker)
+        await session.append("a", fence=first, n=1, raise_fence=True, claimable_at=0.0)
+        second = (await session.claim()).fence
+        assert second > first
+        assert await session.append("b", fence=second, n=1) == 3
+
+    async def test_stop_races_tokens(self, brokers: Brokers) -> None:
+        session, fence = await self.held(brokers.one)
+
+        async def tokens() -> None:
+            for n in range(1, 500):
+                await session.append("token", fence=fence, n=n)
+                await asyncio.sleep(0)
+
+        async def stop() -> int:
+            await eventually(session.head, what="a head")
+            return await brokers.other.append(session.appending("stop", raise_fence=True))
+
+        _, stopped = await outcomes([tokens(), stop()])
+        events = await session.events()
+        assert events[-1] == (stopped, b"stop"), "nothing of the run after its stop"
+
+
+class TestLoad:
+    async def test_missing(self, broker: Broker) -> None:
+        with pytest.raises(SessionMissing):
+            await broker.load(fresh())
+
+    async def test_tells_whose_it_is(self, broker: Broker) -> None:
+        session = await make(broker)
+        loaded = await broker.load(session.id)
+        assert (loaded.owner, loaded.agent) == (session.owner, session.agent)
+        assert (loaded.snapshot, loaded.snapshot_seq) == (None, 0)
+        assert loaded.deleted is False
+
+    async def test_snapshot_and_the_rest(self, broker: Broker) -> None:
+        session = await make(broker, "1", "2", "3", "4")
+        assert await broker.put_snapshot(session.id, session.epoch, 3, b"at 3", keep_events=0)
+        loaded = await broker.load(session.id)
+        assert (loaded.snapshot, loaded.snapshot_seq) == (b"at 3", 3)
+        assert list(loaded.events) == [(4, b"4")]
+
+    async def test_snapshot_at_the_head(self, broker: Broker) -> None:
+        session = await make(broker, "1", "2")
+        assert await broker.put_snapshot(session.id, session.epoch, 2, b"at 2", keep_events=0)
+        loaded = await broker.load(session.id)
+        assert (loaded.snapshot_seq, list(loaded.events)) == (2, [])
+        await session.append("3")
+        assert await session.events() == [(3, b"3")]
+
+    async def test_after_a_cached_state(self, broker: Broker) -> None:
+        session = await make(broker, "1", "2")
+        await session.append("3", "4", "5")
+        await broker.put_snapshot(session.id, session.epoch, 2, b"at 2", keep_events=10)
+        loaded = await broker.load(session.id, after=3, epoch=session.epoch)
+        assert loaded.snapshot is None
+        assert list(loaded.events) == [(4, b"4"), (5, b"5")]
+        loaded = await broker.load(session.id, after=5, epoch=session.epoch)
+        assert (loaded.snapshot, list(loaded.events)) == (None, [])
+
+    @pytest.mark.parametrize("after", [1, 2, 3])
+    async def test_cached_state_of_another_epoch(self, broker: Broker, after: int) -> None:
+        session = await make(broker, "1", "2", "3")
+        loaded = await broker.load(session.id, after=after, epoch="another")
+        assert loaded.snapshot is None
+        assert [seq for seq, _ in loaded.events] == [1, 2, 3]
+
+    async def test_cached_state_beyond_the_head(self, broker: Broker) -> None:
+        session = await make(broker, "1", "2")
+        loaded = await broker.load(session.id, after=9, epoch=session.epoch)
+        assert [seq for seq, _ in loaded.events] == [1, 2]
+
+    async def test_cached_state_too_old(self, broker: Broker) -> None:
+        session = await make(broker)
+        for text in "23456":
+            await session.append(text)
+        await broker.put_snapshot(session.id, session.epoch, 5, b"at 5", keep_events=1)
+        loaded = await broker.load(session.id, after=2, epoch=session.epoch)
+        assert (loaded.snapshot, loaded.snapshot_seq) == (b"at 5", 5)
+        assert list(loaded.events) == [(6, b"6")]
+
+    async def test_command_of_another(self, broker: Broker) -> None:
+        session = await make(broker, command=command("c:1"))
+        assert (await broker.load(session.id, command="c:2")).command is None
+        assert (await broker.load(session.id)).command is None
+
+
+class TestRead:
+    async def test_missing(self, broker: Broker) -> None:
+        with pytest.raises(SessionMissing):
+            await broker.read(fresh(), 0, 10)
+
+    async def test_pages(self, broker: Broker) -> None:
+        session = await make(broker)
+        for i in range(2, 300):
+            await session.append(str(i))
+        found: list[tuple[int, bytes]] = []
+        while page := await broker.read(session.id, len(found), 70):
+            assert len(page) <= 70
+            found += page
+        assert [seq for seq, _ in found] == list(range(1, 300))
+        assert found[5] == (6, b"6")
+
+    async def test_from_within_an_append(self, broker: Broker) -> None:
+        session = await make(broker, "1", "2", "3", "4")
+        assert list(await broker.read(session.id, 2, 10)) == [(3, b"3"), (4, b"4")]
+
+    async def test_at_and_beyond_the_head(self, broker: Broker) -> None:
+        session = await make(broker, "1", "2")
+        assert list(await broker.read(session.id, 2, 10)) == []
+        assert list(await broker.read(session.id, 7, 10)) == []
+
+    async def test_trimmed(self, broker: Broker) -> None:
+        session = await make(broker)
+        for text in "23456":
+            await session.append(text)
+        await broker.put_snapshot(session.id, session.epoch, 5, b"at 5", keep_events=2)
+        for after in (0, 1, 2):
+            with pytest.raises(Trimmed):
+                await broker.read(session.id, after, 10)
+        assert [seq for seq, _ in await broker.read(session.id, 3, 10)] == [4, 5, 6]
+
+    async def test_everything_trimmed(self, broker: Broker) -> None:
+        session = await make(broker, "1", "2")
+        await broker.put_snapshot(session.id, session.epoch, 2, b"at 2", keep_events=0)
+        with pytest.raises(Trimmed):
+            await broker.read(session.id, 1, 10)
+        assert list(await broker.read(session.id, 2, 10)) == []
+
+    async def test_other_epoch(self, broker: Broker) -> None:
+        session = await make(broker)
+        assert len(await broker.read(session.id, 0, 10, epoch=session.epoch)) == 1
+        with pytest.raises(EpochChanged) as caught:
+            await broker.read(session.id, 0, 10, epoch="another")
+        assert caught.value.epoch == session.epoch
+
+
+class TestHeads:
+    async def test_in_the_order_asked(self, broker: Broker) -> None:
+        some = [await make(broker, *("x" * n)) for n in range(1, 9)]
+        ids = [session.id for session in some]
+        heads = await broker.heads([*ids, fresh(), *reversed(ids)])
+        seqs = [None if head is None else head.seq for head in heads]
+        assert seqs == [*range(1, 9), None, *range(8, 0, -1)]
+
+    async def test_of_none(self, broker: Broker) -> None:
+        assert list(await broker.heads([])) == []
+
+
+class TestSnapshots:
+    async def test_only_newer_of_this_epoch_and_not_past_the_head(self, broker: Broker) -> None:
+        session = await make(broker, "1", "2", "3")
+
+        async def put(seq: int, epoch: str = session.epoch) -> bool:
+            return await broker.put_snapshot(
+                session.id, epoch, seq, str(seq).encode(), keep_events=9
+            )
+
+        assert not await put(4)
+        assert not await put(2, "another")
+        assert await put(2)
+        assert not await put(2)
+        assert not await put(1)
+        assert await put(3)
+        assert (await broker.load(session.id)).snapshot == b"3"
+
+    async def test_of_nothing(self, broker: Broker) -> None:
+        assert not await broker.put_snapshot(fresh(), "e", 1, b"", keep_events=9)
+
+    async def test_keeps_at_least_what_resume_wants(self, broker: Broker) -> None:
+        session = await make(broker)
+        for i in range(20):
+            await session.append(f"{i}a", f"{i}b", f"{i}c")
+        await broker.put_snapshot(session.id, session.epoch, 50, b"at 50", keep_events=10)
+        assert (await broker.read(session.id, 40, 100))[0][0] == 41
+        with pytest.raises(Trimmed):
+            await broker.read(session.id, 35, 100)
+        assert await session.append("more") == 62
+
+
+class TestDelete:
+    async def test_missing_to_append_afterwards(self, broker: Broker) -> None:
+        session = await make(broker)
+        await session.append("a", claimable_at=0.0, timer_at=1.0)
+        assert await session.delete(expect_version=1, command=command("c:9")) == 3
+        with pytest.raises(SessionMissing):
+            await session.append("b")
+        with pytest.raises(SessionMissing):
+            await session.delete()
+        assert await broker.claim("worker", [session.agent], lease_s=30) is None
+        assert session.id not in await broker.due_timers(1000)
+
+    async def test_what_is_left(self, broker: Broker) -> None:
+        session = await make(broker, "1", "2")
+        await broker.put_snapshot(session.id, session.epoch, 2, b"at 2", keep_events=9)
+        await session.delete(command=command("c:9", "d", b"answer"))
+        loaded = await broker.load(session.id, command="c:9")
+        assert loaded.deleted
+        assert (loaded.snapshot, list(loaded.events)) == (None, [])
+        assert loaded.command is not None
+        assert (loaded.command.answer, loaded.command.seq) == (b"answer", 3)
+        assert (await session.head()).seq == 3
+        assert list(await broker.read(session.id, 2, 10)) == [(3, b"deleted")]
+        with pytest.raises(Trimmed):
+            await broker.read(session.id, 1, 10)
+        assert not await broker.put_snapshot(session.id, session.epoch, 3, b"", keep_events=9)
+
+    async def test_is_checked_like_an_append(self, broker: Broker) -> None:
+        session = await make(broker, command=command())
+        with pytest.raises(EpochChanged):
+            await session.delete(epoch="another")
+        with pytest.raises(Duplicate):
+            await session.delete(command=command())
+        with pytest.raises(Conflict):
+            await session.delete(expect_version=5)
+        assert await session.append("alive") == 2
+
+    async def test_ends_the_attempt(self, broker: Broker) -> None:
+        session = await make(broker)
+        await session.append(claimable_at=0.0)
+        fence = (await session.claim()).fence
+        await session.delete()
+        with pytest.raises(Fenced):
+            await broker.renew(session.id, fence, lease_s=30)
+        with pytest.raises(SessionMissing):
+            await session.append("a", fence=fence, n=1)
+
+    async def test_needs_an_event(self, broker: Broker) -> None:
+        session = await make(broker)
+        with pytest.raises(ValueError, match="event"):
+            await broker.delete(session.appending())
+
+    async def test_followers_hear_of_it(self, brokers: Brokers) -> None:
+        session, ear = await make(brokers.one), Ear()
+        await brokers.other.follow(session.id, ear)
+        await session.delete()
+        await eventually(lambda: ear.events() == [(2, b"deleted")])
+        brokers.other.unfollow(session.id, ear)
+
+
+class TestSessions:
+    async def test_newest_first_in_pages(self, brokers: Brokers) -> None:
+        owner = f"t:{fresh('o')}"
+        made = [(await make(brokers.one, owner=owner)).id for _ in range(7)]
+        other = brokers.other
+        assert await other.sessions(owner, limit=7, before=None) == (made[::-1], False)
+        assert await other.sessions(owner, limit=3, before=None) == (made[:3:-1], True)
+        assert await other.sessions(owner, limit=3, before=made[4]) == (made[3:0:-1], True)
+        assert await other.sessions(owner, limit=3, before=made[1]) == ([made[0]], False)
+
+    async def test_without_deleted_ones(self, broker: Broker) -> None:
+        owner = f"t:{fresh('o')}"
+        made = [await make(broker, owner=owner) for _ in range(4)]
+        await made[2].delete()
+        ids = [session.id for session in made]
+        assert await broker.sessions(owner, limit=9, before=None) == (
+            [ids[3], ids[1], ids[0]],
+            False,
+        )
+        assert await broker.sessions(owner, limit=9, before=ids[2]) == ([ids[1], ids[0]], False)
+
+    async def test_of_strangers(self, broker: Broker) -> None:
+        session = await make(broker)
+        assert await broker.sessions("t:nobody", limit=9, before=None) == ([], False)
+        assert await broker.sessions(session.owner, limit=9, before=fresh()) == ([], False)
+
+
+class TestFollow:
+    async def test_everything_once_and_in_order(self, brokers: Brokers) -> None:
+        session = await make(brokers.one)
+        ears = [Ear(), Ear(), Ear()]
+        for ear, broker in zip(ears, (brokers.one, brokers.other, brokers.other), strict=True):
+            await broker.follow(session.id, ear)
+
+        async def write(broker: Broker, name: str) -> None:
+            for i in range(50):
+                await broker.append(session.appending(f"{name}{i}", f"{name}{i}+"))
+
+        async with asyncio.TaskGroup() as group:
+            for i in range(4):
+                group.create_task(write(brokers[i % 2], f"w{i}-"))
+        expected = await session.events(1)
+        for ear in ears:
+            await eventually(lambda ear=ear: ear.events() == expected, what="all the events")
+            assert {news.epoch for news in ear.heard} == {session.epoch}
+            assert all(news.session == session.id for news in ear.heard)
+            assert all(news.last - news.first + 1 == len(news.bodies) for news in ear.heard)
+
+    async def test_carries_the_version(self, broker: Broker) -> None:
+        session, ear = await make(broker), Ear()
+        await broker.follow(session.id, ear)
+        await session.append("a", "b", control=1)
+        await session.append("c")
+        await eventually(lambda: len(ear.heard) == 2)
+        assert [news.version for news in ear.heard] == [2, 2]
+
+    async def test_never_inside_append(self, broker: Broker) -> None:
+        session, ear, callers = await make(broker), Ear(), set[str]()
+
+        def follower(_: object) -> None:
+            callers.update(frame.name for frame in traceback.extract_stack())
+
+        await broker.follow(session.id, follower)
+        await broker.follow(session.id, ear)
+        await session.append("a")
+        await eventually(lambda: ear.heard)
+        assert "follower" in callers
+        assert not callers & {"append", "_append"}
+
+    async def test_nothing_after_unfollow(self, broker: Broker) -> None:
+        session, gone, there = await make(broker), Ear(), Ear()
+        await broker.follow(session.id, gone)
+        await broker.follow(session.id, there)
+        await session.append("a")
+        await eventually(lambda: len(gone.heard) == len(there.heard) == 1)
+        broker.unfollow(session.id, gone)
+        await session.append("b")
+        await eventually(lambda: len(there.heard) == 2)
+        assert len(gone.heard) == 1
+
+    async def test_is_reference_counted(self, broker: Broker) -> None:
+        session, ear = await make(broker), Ear()
+        await broker.follow(session.id, ear)
+        await broker.follow(session.id, ear)
+        await session.append("a")
+        await eventually(lambda: ear.events() == [(2, b"a")])
+        broker.unfollow(session.id, ear)
+        await session.append("b")
+        await eventually(lambda: ear.events() == [(2, b"a"), (3, b"b")])
+        broker.unfollow(session.id, ear)
+        broker.unfollow(session.id, ear)
+
+    async def test_one_followers_fault_is_its_own(self, broker: Broker) -> None:
+        session, ear = await make(broker), Ear()
+        loop, reported = asyncio.get_running_loop(), list[str]()
+
+        def failing(_: object) -> None:
+            raise ValueError("mine")
+
+        loop.set_exception_handler(lambda _, context: reported.append(context["message"]))
+        try:
+            await broker.follow(session.id, failing)
+            await broker.follow(session.id, ear)
+            await session.append("a")
+            await eventually(lambda: ear.events() == [(2, b"a")])
+        finally:
+            loop.set_exception_handler(None)
+        assert reported == [f"a follower of {session.id} failed"]
+
+    async def test_many_at_once(self, brokers: Brokers) -> None:
+        some = [await make(brokers.one) for _ in range(100)]
+        ear = Ear()
+        await outcomes([brokers.other.follow(session.id, ear) for session in some])
+        await outcomes([session.append("a") for session in some])
+        await eventually(lambda: len(ear.heard) == 100)
+        assert {news.session for news in ear.heard} == {session.id for session in some}
+
+    async def test_confirmed_before_it_returns(self, brokers: Brokers) -> None:
+        for _ in range(30):
+            session, ear = await make(brokers.one), Ear()
+            await brokers.other.follow(session.id, ear)
+            await session.append("a")
+            await eventually(lambda ear=ear: ear.events() == [(2, b"a")])
+
+    async def test_large_ones_come_whole_or_as_a_hint(self, broker: Broker) -> None:
+        session, ear = await make(broker), Ear()
+        await broker.follow(session.id, ear)
+        await session.append("x" * 40_000, "y" * 40_000)
+        await eventually(lambda: ear.heard)
+        (news,) = ear.heard
+        assert (news.epoch, news.first, news.last) == (session.epoch, 2, 3)
+        assert [len(body) for body in news.bodies] in ([], [40_000, 40_000])
+        assert [len(body) for _, body in await broker.read(session.id, 1, 9)] == [40_000, 40_000]
+
+
+class TestClaim:
+    async def test_nothing_to_claim(self, broker: Broker) -> None:
+        session = await make(broker)
+        await session.append("a")
+        assert await broker.claim("worker", [session.agent], lease_s=30) is None
+        assert await broker.claim("worker", [], lease_s=30) is None
+
+    async def test_raises_the_fence_and_holds(self, brokers: Brokers) -> None:
+        session = await make(brokers.one)
+        await session.append("queued", control=1, claimable_at=brokers.one.now())
+        claimed = await claimed_in_time(brokers.other, session.agent)
+        assert (claimed.session, claimed.epoch) == (session.id, session.epoch)
+        assert claimed.fence == (await session.head()).fence > 0
+        assert claimed.lost is False
+        assert claimed.lease_until == pytest.approx(brokers.one.now() + 30, abs=2)
+        assert await brokers.one.claim("worker", [session.agent], lease_s=30) is None
+
+    async def test_only_for_agents_the_worker_has(self, broker: Broker) -> None:
+        session = await make(broker)
+        await session.append(claimable_at=0.0)
+        assert await broker.claim("worker", [fresh("agent")], lease_s=30) is None
+        claimed = await broker.claim("worker", [fresh("agent"), session.agent], lease_s=30)
+        assert claimed is not None
+
+    async def test_not_before_its_time(self, broker: Broker) -> None:
+        session = await make(broker)
+        await session.append(claimable_at=broker.now() + 3600)
+        assert await broker.claim("worker", [session.agent], lease_s=30) is None
+        await session.append(claimable_at=broker.now() + 0.05)
+        assert (await claimed_in_time(broker, session.agent)).lost is False
+
+    async def test_each_goes_to_one_worker(self, brokers: Brokers) -> None:
+        agent = fresh("agent")
+        some = [await make(brokers.one, agent=agent) for _ in range(40)]
+        await outcomes([session.append(claimable_at=0.0) for session in some])
+        taken: list[str] = []
+
+        async def work(broker: Broker, name: str) -> None:
+            while (claimed := await broker.claim(name, [agent], lease_s=30)) is not None:
+                taken.append(claimed.session)
+                await asyncio.sleep(0)
+
+        async with asyncio.TaskGroup() as group:
+            for i in range(10):
+                group.create_task(work(brokers[i % 2], f"w{i}"))
+        assert sorted(taken) == sorted(session.id for session in some)
+
+    async def test_lost_lease(self, brokers: Brokers) -> None:
+        session = await make(brokers.one)
+        await session.append(claimable_at=0.0)
+        first = await session.claim(lease_s=0.05)
+        second = await claimed_in_time(brokers.other, session.agent)
+        assert second.lost is True
+        assert second.fence > first.fence
+        with pytest.raises(Fenced):
+            await session.append("zombie", fence=first.fence, n=1)
+        with pytest.raises(Fenced):
+            await brokers.one.renew(session.id, first.fence, lease_s=30)
+        assert await session.append("alive", fence=second.fence, n=1) == 2
+
+    async def test_late_renewal_while_nobody_took_it(self, broker: Broker) -> None:
+        session = await make(broker)
+        await session.append(claimable_at=0.0)
+        fence = (await session.claim(lease_s=0.0)).fence
+        end = await broker.renew(session.id, fence, lease_s=30)
+        assert end == pytest.approx(broker.now() + 30, abs=2)
+        assert await broker.claim("worker", [session.agent], lease_s=30) is None
+        await session.append("still mine", fence=fence, n=1)
+
+    async def test_held_session_is_not_made_claimable(self, broker: Broker) -> None:
+        session = await make(broker)
+        await session.append(claimable_at=0.0)
+        fence = (await session.claim()).fence
+        await session.append("result", control=1, claimable_at=0.0)
+        assert await broker.claim("worker", [session.agent], lease_s=30) is None
+        await session.append("end", fence=fence, n=1, raise_fence=True, claimable_at=0.0)
+        assert (await session.claim()).lost is False
+
+    async def test_end_without_a_next_run(self, broker: Broker) -> None:
+        session = await make(broker)
+        await session.append(claimable_at=0.0)
+        fence = (await session.claim(lease_s=0.0)).fence
+        await session.append("end", fence=fence, n=1, raise_fence=True)
+        assert await broker.claim("worker", [session.agent], lease_s=30) is None
+
+    async def test_queued_run_is_taken_back(self, broker: Broker) -> None:
+        session = await make(broker)
+        await session.append(claimable_at=0.0)
+        await session.append("cancelled", control=1, raise_fence=True)
+        assert await broker.claim("worker", [session.agent], lease_s=30) is None
+
+
+class TestRelease:
+    async def held(self, broker: Broker) -> tuple[Session, int]:
+        session = await make(broker)
+        await session.append(claimable_at=0.0)
+        return session, (await session.claim()).fence
+
+    async def test_claimable_at_a_time(self, broker: Broker) -> None:
+        session, fence = await self.held(broker)
+        await broker.release(session.id, fence, claimable_at=broker.now())
+        again = await claimed_in_time(broker, session.agent)
+        assert (again.lost, again.fence > fence) == (False, True)
+
+    async def test_parked_until_an_append_says_so(self, broker: Broker) -> None:
+        session, fence = await self.held(broker)
+        await broker.release(session.id, fence, claimable_at=None, expect_version=1)
+        assert await broker.claim("worker", [session.agent], lease_s=30) is None
+        with pytest.raises(Fenced):
+            await broker.renew(session.id, fence, lease_s=30)
+        await session.append("result", control=1, expect_version=1, claimable_at=0.0)
+        assert (await session.claim()).lost is False
+
+    async def test_not_if_something_happened(self, broker: Broker) -> None:
+        session, fence = await self.held(broker)
+        await session.append("result", control=1, claimable_at=0.0)
+        with pytest.raises(Conflict):
+            await broker.release(session.id, fence, claimable_at=None, expect_version=1)
+        await broker.renew(session.id, fence, lease_s=30)
+
+    async def test_of_what_is_not_held(self, broker: Broker) -> None:
+        session, fence = await self.held(broker)
+        with pytest.raises(Fenced):
+            await broker.release(session.id, fence - 1, claimable_at=None)
+        with pytest.raises(Fenced):
+            await broker.release(fresh(), 1, claimable_at=None)
+        with pytest.raises(Fenced):
+            await broker.renew(fresh(), 1, lease_s=30)
+
+
+class TestWaitClaimable:
+    async def test_wakes_when_something_comes(self, brokers: Brokers) -> None:
+        session = await make(brokers.one)
+        assert await brokers.other.claim("worker", [session.agent], lease_s=30) is None
+
+        async def wait_and_claim() -> Claimed | None:
+            claimed = None
+            while claimed is None:
+                await brokers.other.wait_claimable([session.agent], 30)
+                claimed = await brokers.other.claim("worker", [session.agent], lease_s=30)
+            return claimed
+
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(wait_and_claim())
+            await session.append(claimable_at=brokers.one.now())
+        claimed = waiting.result()
+        assert claimed is not None
+        assert claimed.session == session.id
+
+    async def test_returns_after_its_time(self, broker: Broker) -> None:
+        agent = fresh("agent")
+        assert await broker.claim("worker", [agent], lease_s=30) is None
+        async with asyncio.timeout(5):
+            await broker.wait_claimable([agent], 0.01)
+
+    async def test_returns_at_once_if_something_is_there(self, broker: Broker) -> None:
+        session = await make(broker)
+        await session.append(claimable_at=0.0)
+        async with asyncio.timeout(5):
+            await broker.wait_claimable([session.agent], math.inf)
+
+
+class TestTimers:
+    async def test_due_ones(self, broker: Broker) -> None:
+        due, later, none = [await make(broker) for _ in range(3)]
+        await due.append("a", timer_at=broker.now() - 1)
+        await later.append("a", timer_at=broker.now() + 3600)
+        await none.append("a")
+        found = await broker.due_timers(1000)
+        assert due.id in found
+        assert later.id not in found
+        assert none.id not in found
+
+    async def test_handed_to_one_process_per_second(self, brokers: Brokers) -> None:
+        some = [await make(brokers.one) for _ in range(10)]
+        for session in some:
+            await session.append("a", timer_at=brokers.one.now() - 1)
+        given = await outcomes([brokers[i % 2].due_timers(1000) for i in range(8)])
+        every = [session for found in given for session in found]
+        assert sorted(every) == sorted(session.id for session in some)
+
+        async def again() -> bool:
+            return some[0].id in await brokers.one.due_timers(1000)
+
+        await eventually(again, what="a timer that stays due is handed out again")
+
+    async def test_at_most_so_many(self, broker: Broker) -> None:
+        for _ in range(5):
+            await (await make(broker)).append("a", timer_at=0.0)
+        found = [*await broker.due_timers(3), *await broker.due_timers(3)]
+        assert len(found) == len(set(found)) == 5
+
+    async def test_moved_and_taken_away(self, broker: Broker) -> None:
+        moved, taken, kept = [await make(broker) for _ in range(3)]
+        for session in (moved, taken, kept):
+            await session.append("a", timer_at=0.0)
+        await moved.append("b", timer_at=broker.now() + 3600)
+        await taken.append("b", timer_at=math.inf)
+        await kept.append("b")
+        assert await broker.due_timers(1000) == [kept.id]
+
+    async def test_set_unless_the_version_is_another(self, broker: Broker) -> None:
+        set_, late, cleared, kept = [await make(broker) for _ in range(4)]
+        await cleared.append(timer_at=0.0)
+        await kept.append(timer_at=0.0)
+        await broker.set_timer(set_.id, 0.0, expect_version=1)
+        await broker.set_timer(late.id, 0.0, expect_version=0)
+        await broker.set_timer(cleared.id, None, expect_version=1)
+        await broker.set_timer(kept.id, None, expect_version=2)
+        await broker.set_timer(fresh(), 0.0, expect_version=1)
+        assert sorted(await broker.due_timers(1000)) == sorted([set_.id, kept.id])
+
+
+async def test_clock_is_one(brokers: Brokers) -> None:
+    assert brokers.one.now() == pytest.approx(brokers.other.now(), abs=0.5)
+
+
+async def test_healthy(broker: Broker) -> None:
+    assert broker.healthy
+
+
+async def test_close_is_idempotent(broker: Broker) -> None:
+    await broker.close()
+    await broker.close()
+
+
+async def test_create_says_the_head(broker: Broker) -> None:
+    create = Create(session=fresh(), owner="t:o", agent="a", bodies=bodies("1", "2"), control=1)
+    head = await broker.create(create)
+    assert (head.seq, head.version, head.fence) == (2, 1, 0)

@@ -1,0 +1,56 @@
+"""A socket that listens, or a sentence that says what to do."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.cli import listener
+from gateway.cli.listener import http_url, listen
+from gateway.errors import ConfigurationError
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_it_listens_where_it_was_told(free_port: int) -> None:
+    with listen("127.0.0.1", free_port) as server:
+        assert http_url(server) == f"http://127.0.0.1:{free_port}/"
+        socket.create_connection(("127.0.0.1", free_port), timeout=5).close()
+
+
+def test_ipv6() -> None:
+    with listen("::1", 0) as server:
+        port = server.getsockname()[1]
+        assert http_url(server) == f"http://[::1]:{port}/"
+        socket.create_connection(("::1", port), timeout=5).close()
+
+
+def test_a_port_in_use(taken: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"port {taken} .* in use: .*--port"):
+        listen("127.0.0.1", taken)
+    with pytest.raises(ConfigurationError, match="in use"):
+        listen("127.0.0.1", taken, any_port=True)
+
+
+def test_only_the_default_port_gives_way(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "DEFAULT_PORT", taken)
+    with listen("127.0.0.1", None, any_port=True) as server:
+        assert server.getsockname()[1] != taken
+    with pytest.raises(ConfigurationError, match="in use"):
+        listen("127.0.0.1", None)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
+def test_a_foreign_host(host: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{host} is no address .*--host"):
+        listen(host, 0)
+
+
+def test_everywhere_is_found_at_home() -> None:
+    with listen("0.0.0.0", 0) as server:
+        assert http_url(server).startswith("http://127.0.0.1:")

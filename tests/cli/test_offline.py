@@ -1,0 +1,43 @@
+"""A token is what the gateway accepts; the schema is the protocol's."""
+
+import json
+
+import pytest
+
+from gateway.auth import JwtAuth
+from gateway.cli import main
+from protocol.schema import schema
+
+SECRET = "5" * 32
+
+
+async def test_a_token(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--sub", "ann", "--tenant", "acme", "--detail", "answer", "--ttl", "60"]
+    assert main(["token", *options, "--secret", SECRET]) == 0
+    token = capsys.readouterr().out.strip()
+    grant = await JwtAuth(SECRET).authenticate(token)
+    assert (grant.principal.tenant, grant.principal.subject) == ("acme", "ann")
+    assert grant.detail == "answer"
+
+
+async def test_the_secret_may_come_from_the_environment(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_GATEWAY_AUTH_SECRET", SECRET)
+    monkeypatch.setenv("AGENT_GATEWAY_AUTH_AUDIENCE", "us")
+    assert main(["token", "--sub", "ann"]) == 0
+    token = capsys.readouterr().out.strip()
+    await JwtAuth(SECRET, audience="us").authenticate(token)
+
+
+def test_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(schema()))
+
+
+def test_the_defaults_of_the_gateway_do_not_reach_a_token(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_GATEWAY_DETAIL", "no such detail")
+    assert main(["token", "--sub", "ann", "--secret", SECRET]) == 0
+    assert capsys.readouterr().err == ""

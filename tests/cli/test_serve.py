@@ -1,0 +1,243 @@
+"""The command as a person runs it: real processes, what they print, and how they end."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.conftest import StartGateway
+from tests.support.processes import ROOT, GatewayProcess, Valkey, free_port
+from tests.support.waiting import eventually
+from tests.support.wire import Tab
+
+
+async def run(
+    *arguments: str, folder: Path = ROOT, environment: dict[str, str] | None = None
+) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of one command that ends by itself."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("AGENT_GATEWAY_")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway.cli", *arguments),
+        cwd=folder,
+        env={**inherited, "PYTHONPATH": str(ROOT), **(environment or {})},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(30):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+AGENT = """
+import asyncio
+
+async def greeter(run):
+    await run.say("Hello from the folder.")
+
+async def endless(run):
+    await run.say("Here I am.")
+    await asyncio.sleep(3600)
+
+not_one = 7
+"""
+
+
+async def test_serve_lives_is_ready_counts_and_ends(gateway: StartGateway) -> None:
+    served = await gateway()
+    async with httpx2.AsyncClient(base_url=served.http_url, trust_env=False) as client:
+        assert (await client.get("/healthz")).json() == {"status": "alive"}
+        assert (await client.get("/readyz")).json() == {"status": "ready"}
+        assert (await client.get("/")).status_code == 404
+        async with Tab(served.url):
+            metrics = (await client.get("/metrics")).text
+    assert "agent_gateway_connections 1.0" in metrics
+    assert await served.terminate() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_it_ends_in_time_while_an_agent_runs(
+    gateway: StartGateway, tmp_path: Path, number: signal.Signals
+) -> None:
+    (tmp_path / "folder_agents.py").write_text(AGENT)
+    served = await gateway("--agents", "folder_agents:endless", "--drain-ms", "1000")
+    async with Tab(served.url) as tab:
+        session = await tab.create("endless")
+        await tab.subscribe(session)
+        await tab.message(session, "Hi")
+        await tab.wait_for("message.completed")
+        served.send_signal(number)
+        await tab.wait_for("goaway")
+        assert await served.wait(within=10) == 0
+        assert await tab.wait_closed() in (1001, 1012)
+
+
+async def test_an_agent_of_ones_own(gateway: StartGateway, tmp_path: Path) -> None:
+    (tmp_path / "folder_agents.py").write_text(AGENT)
+    served = await gateway("--agents", "echo,folder_agents:greeter")
+    async with Tab(served.url) as tab:
+        session = await tab.create("greeter")
+        await tab.subscribe(session)
+        ok = await tab.message(session, "Hi")
+        await tab.run_end(session, ok["run"])
+        assert tab.text(session) == "Hello from the folder."
+
+
+async def test_demo_prints_its_url_and_serves_its_page(gateway: StartGateway) -> None:
+    demo = await gateway(command="demo")
+    assert f"http://127.0.0.1:{demo.port}/" in demo.output().splitlines()
+    async with httpx2.AsyncClient(base_url=demo.http_url, trust_env=False) as client:
+        page = await client.get("/")
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+    async with Tab(demo.url) as tab:
+        for agent in ("demo", "echo", "scripted"):
+            await tab.create(agent)
+
+
+async def test_processes_share_a_port(gateway: StartGateway, valkey: Valkey) -> None:
+    served = await gateway("--broker", valkey.url, "--processes", "2", "--agents", "echo")
+    tabs = [Tab(served.url) for _ in range(8)]
+    try:
+        for tab in tabs:
+            await tab.open()
+        session = await tabs[0].create("echo")
+        for tab in tabs:
+            await tab.subscribe(session)
+        ok = await tabs[0].message(session, "Hi")
+        for tab in tabs:
+            await tab.run_end(session, ok["run"])
+            assert tab.text(session, ok["run"]) == "Hi"
+    finally:
+        for tab in tabs:
+            await tab.close()
+    assert served.output().count("gateway_started") == 2
+    assert await served.terminate() == 0
+
+
+async def test_a_worker_says_what_it_runs_and_ends(gateway: StartGateway, valkey: Valkey) -> None:
+    worker = await gateway("--broker", valkey.url, "--agents", "echo", command="worker")
+    await eventually(lambda: "worker_started" in worker.output(), what="worker_started")
+    assert await worker.terminate() == 0
+
+
+async def test_tokens_let_in_and_are_not_logged(gateway: StartGateway) -> None:
+    secret = {"AGENT_GATEWAY_AUTH_SECRET": "5" * 32}
+    code, token, _ = await run("token", "--sub", "ann", "--tenant", "acme", environment=secret)
+    assert code == 0
+    token = token.strip()
+    served = await gateway("--auth", "jwt", environment=secret)
+    async with Tab(served.url, token=token) as tab:
+        (welcome,) = tab.find("welcome")
+        assert welcome["principal"] == {"tenant": "acme", "subject": "ann"}
+    async with Tab(served.url, token=token[:-2]) as tab:
+        assert tab.find("error")[0]["code"] == "auth.invalid"
+        assert await tab.wait_closed() == 4401
+    async with httpx2.AsyncClient(base_url=served.http_url, trust_env=False) as client:
+        await client.get(f"/v1/sessions?token={token}")
+    await served.terminate()
+    assert token[:20] not in served.output()
+    assert token.rpartition(".")[2] not in served.output()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["serve", "--prot", "1"], "--port"),
+        (["serve", "--port", "x"], "--port"),
+        (["serve", "--port", "70000"], "65535"),
+        (["serve", "--processes", "2"], "--broker redis://"),
+        (["serve", "--host", "0.0.0.0"], "--insecure"),
+        (["serve", "--auth", "jwt"], "openssl rand -hex 32"),
+        (["serve", "--broker", "kafka://x"], "redis://"),
+        (["serve", "--port", "0", "--agents", "nobody"], "echo"),
+        (["serve", "--port", "0", "--agents", "no_such_module:agent"], "no_such_module"),
+        (["serve", "--port", "0", "--agents", "folder_agents:nobody"], "folder_agents"),
+        (["serve", "--port", "0", "--agents", "folder_agents:not_one"], "async def"),
+        (["worker", "--port", "1"], "--port"),
+        (["token", "--sub", "ann", "--secret", "short"], "openssl rand -hex 32"),
+        (["token", "--sub", "", "--secret", "5" * 32], "printable"),
+        (["token", "--sub", "ann", "--secret", "5" * 32, "--ttl", "0"], "--ttl"),
+        (["nonsense"], "serve"),
+    ],
+)
+async def test_an_error_is_one_sentence_with_the_remedy(
+    tmp_path: Path, arguments: list[str], remedy: str
+) -> None:
+    (tmp_path / "folder_agents.py").write_text(AGENT)
+    code, out, err = await run(*arguments, folder=tmp_path)
+    assert code == 2, err
+    assert out == ""
+    assert remedy in err
+    assert len(err.splitlines()) == 1
+    assert err.startswith("agent-gateway: ")
+
+
+@pytest.mark.parametrize("command", ["serve", "demo"])
+async def test_a_port_in_use(taken: int, command: str) -> None:
+    code, _, err = await run(command, "--port", str(taken))
+    assert code == 2
+    assert f"port {taken}" in err
+    assert "--port" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("options", [["serve"], ["serve", "--processes", "2"], ["worker"]])
+async def test_a_broker_that_is_not_there(options: list[str]) -> None:
+    port = "" if options[0] == "worker" else "--port=0"
+    broker = f"redis://127.0.0.1:{free_port()}/0"
+    code, _, err = await run(*options, *filter(None, [port]), "--broker", broker)
+    assert code == 2, err
+    assert "Traceback" not in err
+    assert "memory://" in err
+
+
+async def test_kubernetes_variables_are_explained() -> None:
+    _, _, err = await run("serve", environment={"AGENT_GATEWAY_PORT": "tcp://10.0.0.1:8000"})
+    assert "enableServiceLinks" in err
+
+
+async def test_options_come_from_the_file_of_the_folder(tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "agent-gateway.toml").write_text(f'port = {port}\nlog-format = "json"\n')
+    served = GatewayProcess(tmp_path)
+    at = served.arguments.index("--port")
+    del served.arguments[at : at + 2]
+    served.port = port
+    try:
+        await served.start()
+        assert '"event":"gateway_started"' in served.output()
+    finally:
+        await served.terminate()
+
+
+@pytest.mark.parametrize("command", [[], ["serve"], ["demo"], ["worker"], ["token"], ["schema"]])
+async def test_help_has_examples(command: list[str]) -> None:
+    code, out, err = await run(*command, "--help", environment={"COLUMNS": "100"})
+    assert (code, err) == (0, "")
+    assert "agent-gateway" in out
+    if command:
+        assert "Examples" in out
+
+
+async def test_version() -> None:
+    code, out, _ = await run("--version")
+    assert (code, out.strip().split()[0]) == (0, "agent-gateway")

@@ -1,0 +1,98 @@
+"""A connection's subscriptions when the broker is away, slow, or of another mind.
+
+What they do when all is well is told by `test_connection`.
+"""
+
+from collections.abc import Sequence
+
+import pytest
+
+from gateway.auth import Grant
+from gateway.broker.memory import MemoryBroker
+from gateway.delivery import roster as roster_module
+from gateway.delivery.subscriptions import granted
+from gateway.errors import BrokerUnavailable
+from gateway.settings import Settings
+from protocol.values import Detail
+from tests.support.inprocess import DEV, connected, delta, in_process
+
+
+@pytest.mark.parametrize(
+    ("wish", "most", "got"),
+    [
+        (None, "steps", "steps"),
+        ("full", "answer", "answer"),
+        ("answer", "full", "answer"),
+        ("steps", "steps", "steps"),
+    ],
+)
+def test_no_more_than_is_granted(wish: Detail | None, most: Detail, got: Detail) -> None:
+    assert granted(wish, Grant(DEV, most)) == got
+
+
+class Flaky(MemoryBroker):
+    """Its log cannot be read while `away`."""
+
+    away = False
+
+    async def read(
+        self, session: str, after: int, limit: int, *, epoch: str = ""
+    ) -> Sequence[tuple[int, bytes]]:
+        if self.away:
+            raise BrokerUnavailable
+        return await super().read(session, after, limit, epoch=epoch)
+
+
+async def test_a_page_that_cannot_be_read_is_read_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roster_module, "TICK_S", 0.01)
+    broker = Flaky()
+    settings = Settings(feed_events=10)
+    async with in_process(broker=broker, settings=settings) as inside:
+        await inside.create("s_1")
+        hello = {"sessions": [{"session": "s_1"}]}
+        async with connected(inside, hello=hello) as page:
+            await page.get("subscribed")
+            page.block()
+            for _ in range(40):
+                await inside.append("s_1", delta("x", part=0), delta("y", part=1))
+            broker.away = True
+            page.unblock()
+            page.say({"type": "ping"})
+            await page.get("pong")
+            assert not page.find("message.delta")
+            broker.away = False
+            await page.get("message.delta", seq=81)
+            assert [f["seq"] for f in page.find("message.delta")] == list(range(2, 82))
+
+
+async def test_a_resume_that_cannot_be_read_is_refused_and_may_be_tried_again() -> None:
+    broker = Flaky()
+    async with in_process(broker=broker) as inside, connected(inside) as page:
+        await inside.create("s_1")
+        await inside.append("s_1", delta("x"))
+        broker.away = True
+        page.say({"type": "session.subscribe", "id": "k_1", "session": "s_1", "after": 0})
+        error = await page.get("error", id="k_1")
+        assert (error["code"], error["retryable"]) == ("broker.unavailable", True)
+        assert inside.delivery.hub._follows == {}
+        broker.away = False
+        page.say({"type": "session.subscribe", "id": "k_2", "session": "s_1", "after": 0})
+        await page.get("cursor", seq=2)
+
+
+async def test_options_are_replaced_and_a_refused_change_leaves_the_old_ones() -> None:
+    broker = Flaky()
+    async with in_process(broker=broker) as inside:
+        await inside.create("s_1")
+        async with connected(inside, hello={"sessions": [{"session": "s_1"}]}) as page:
+            await page.get("subscribed")
+            page.say(
+                {"type": "session.subscribe", "id": "k_1", "session": "s_1", "detail": "answer"}
+            )
+            await page.get("subscribed", id="k_1", detail="answer")
+            broker.away = True
+            page.say({"type": "session.subscribe", "id": "k_2", "session": "s_1", "after": 0})
+            await page.get("error", id="k_2")
+            await inside.append("s_1", delta("hm", kind="thinking"), delta("x", part=1))
+            await page.get("message.delta", seq=3)
+            assert not page.find("message.delta", seq=2)

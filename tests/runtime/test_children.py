@@ -1,0 +1,133 @@
+"""Runs that a run starts in sessions of their own: made once, awaited, stopped with it."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway.runtime.agent import FunctionAgent, agent
+from gateway.runtime.children import ChildResult
+from gateway.runtime.context import RunContext
+from gateway.runtime.failures import AgentError
+from protocol.frames import SessionRow
+from tests.runtime.stage import DEV, Stage
+
+
+@agent(name="child")
+async def child(run: RunContext) -> Any:
+    if run.input == "fail":
+        raise AgentError("model.failed", "no")
+    return {"got": run.input}
+
+
+@agent(name="slow")
+async def slow(run: RunContext) -> None:
+    await run.approve("Hurry?")
+
+
+def parent(agent_name: str, results: list[ChildResult], resume: Any = "none") -> FunctionAgent:
+    async def start(run: RunContext) -> None:
+        results.append(await run.start_child(agent_name, run.text))
+
+    return agent(name="parent", resume=resume)(start)
+
+
+async def sessions(stage: Stage) -> list[SessionRow]:
+    rows, _ = await stage.store.sessions(DEV, 10, None)
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "output", "code"),
+    [("Hi", "completed", {"got": "Hi"}, None), ("fail", "failed", None, "model.failed")],
+)
+async def test_a_child_ends_and_its_parent_goes_on(
+    text: str, status: str, output: Any, code: str | None
+) -> None:
+    results: list[ChildResult] = []
+    stage = Stage([parent("child", results), child])
+    await stage.create("parent")
+    async with stage.worker():
+        await stage.send(text)
+        state = await stage.ended()
+    assert state.run is not None
+    assert state.run.status == "completed"
+    assert (results[0].status, results[0].output) == (status, output)
+    assert (results[0].error and results[0].error.code) == code
+    told = [e for e in await stage.events() if e["type"] == "run.child"]
+    assert [(e["status"], e["agent"], e["child_session"]) for e in told] == [
+        ("started", "child", results[0].session),
+        (status, "child", results[0].session),
+    ]
+    assert {row.session for row in await sessions(stage)} == {"s_0", results[0].session}
+
+
+async def test_stopping_the_parent_stops_the_child() -> None:
+    stage = Stage([parent("slow", []), slow])
+    await stage.create("parent")
+    async with stage.worker() as worker:
+        await stage.send("Hi")
+        await stage.until(lambda _: worker.active == 2)
+        while not (rows := [r for r in await sessions(stage) if r.agent == "slow"]):
+            await asyncio.sleep(0)
+        name = rows[0].session
+        while (await stage.store.load(name, DEV)).state.approvals == {}:
+            await asyncio.sleep(0)
+        await stage.command("run.interrupt")
+        await stage.ended()
+        stage.clock.advance(1.0)
+        await stage.timers.fire()
+        await stage.parked(worker)
+    state = (await stage.store.load(name, DEV)).state
+    assert state.run is not None
+    assert state.run.status == "cancelled"
+
+
+async def test_a_lost_parent_finds_its_child_again() -> None:
+    results: list[ChildResult] = []
+    stage = Stage([parent("slow", results, "replay"), slow])
+    await stage.create("parent")
+    await stage.send("Hi")
+    async with stage.lost_worker():
+        while not any(e["type"] == "run.child" for e in await stage.events()):
+            await asyncio.sleep(0)
+        name = next(r.session for r in await sessions(stage) if r.agent == "slow")
+        while (await stage.store.load(name, DEV)).state.approvals == {}:
+            await asyncio.sleep(0)
+    stage.clock.advance(15.1)
+    async with stage.worker():
+        await stage.ended()  # the child, which cannot resume, failed with its worker
+    assert [(r.session, r.status) for r in results] == [(name, "failed")]
+    told = [e["status"] for e in await stage.events() if e["type"] == "run.child"]
+    assert told == ["started", "failed"]
+    assert len(await sessions(stage)) == 2
+
+
+async def test_a_replayed_parent_does_not_run_an_ended_child_again() -> None:
+    halted = asyncio.Event()
+    results: list[Any] = []
+    runs: list[str] = []
+
+    @agent(name="counted")
+    async def counted(run: RunContext) -> int:
+        runs.append(run.id)
+        return len(runs)
+
+    @agent(name="parent", resume="replay")
+    async def twice(run: RunContext) -> None:
+        results.append((await run.start_child("counted", 1)).output)
+        if len(results) == 1:
+            halted.set()
+            await asyncio.Event().wait()
+        results.append((await run.start_child("counted", 2)).output)
+
+    stage = Stage([twice, counted])
+    await stage.create("parent")
+    await stage.send("Hi")
+    async with stage.lost_worker():
+        await halted.wait()
+    stage.clock.advance(15.1)
+    async with stage.worker():
+        await stage.ended()
+    assert results == [1, 1, 2]
+    assert len(runs) == 2

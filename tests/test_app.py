@@ -1,0 +1,121 @@
+"""What a process is made of comes up together, goes down in order, and leaves nothing."""
+
+import asyncio
+import gc
+from contextlib import AsyncExitStack
+
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+
+from gateway.app import GatewayWorker, create_app
+from gateway.broker.memory import MemoryBroker
+from gateway.errors import ConfigurationError
+from gateway.runtime.agent import FunctionAgent
+from gateway.runtime.context import RunContext
+from gateway.settings import Settings, WorkerSettings
+from tests.support.composed import composed
+from tests.support.processes import free_port
+from tests.support.waiting import eventually
+from tests.support.wire import Tab
+
+
+async def test_everything_ends_with_it() -> None:
+    before = asyncio.all_tasks()
+    async with composed() as (gateway, address), Tab(f"ws://{address}/v1/ws") as tab:
+        session = await tab.create("echo")
+        await tab.subscribe(session)
+        ok = await tab.message(session, "Hi")
+        await tab.run_end(session, ok["run"])
+        assert gateway.unready() is None
+    gc.collect()
+    await eventually(lambda: asyncio.all_tasks() <= before, what="no task is left")
+
+
+async def test_a_gateway_and_a_worker_share_a_broker() -> None:
+    broker = MemoryBroker()
+    settings = Settings(runs=False, drain_ms=1_000)
+    async with (
+        composed(settings, broker=broker) as (gateway, address),
+        GatewayWorker(WorkerSettings(), broker=broker).running(),
+        Tab(f"ws://{address}/v1/ws") as tab,
+    ):
+        assert gateway.worker is None
+        session = await tab.create("echo")
+        await tab.subscribe(session)
+        ok = await tab.message(session, "Hi")
+        assert (await tab.run_end(session, ok["run"]))["type"] == "run.completed"
+
+
+async def test_it_is_not_ready_while_it_drains() -> None:
+    async with AsyncExitStack() as stack:
+        gateway, address = await stack.enter_async_context(composed(Settings(drain_ms=2_000)))
+        async with (
+            Tab(f"ws://{address}/v1/ws") as tab,
+            httpx2.AsyncClient(base_url=f"http://{address}", trust_env=False) as client,
+        ):
+            assert (await client.get("/readyz")).status_code == 200
+            async with asyncio.TaskGroup() as group:
+                group.create_task(gateway.drain())
+                await tab.wait_for("goaway")
+                answer = await client.get("/readyz")
+                assert (answer.status_code, answer.json()["reason"]) == (503, "draining")
+
+
+async def test_a_run_is_finished_before_the_end() -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(run: RunContext) -> None:
+        await run.say("One.")
+        begun.set()
+        await go_on.wait()
+        await run.say("Two.")
+
+    broker = MemoryBroker()
+    agents = {"slow": FunctionAgent(name="slow", function=slow)}
+    async with AsyncExitStack() as stack:
+        gateway, address = await stack.enter_async_context(
+            composed(Settings(drain_ms=10_000), agents=agents, broker=broker)
+        )
+        async with Tab(f"ws://{address}/v1/ws") as tab:
+            session = await tab.create("slow")
+            await tab.subscribe(session)
+            ok = await tab.message(session, "Hi")
+            await begun.wait()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(gateway.drain())
+                await tab.wait_for("goaway")
+                go_on.set()
+                assert (await tab.run_end(session, ok["run"]))["type"] == "run.completed"
+                await tab.close()
+    assert gateway.worker is not None
+    assert gateway.worker.active == 0
+
+
+def test_any_asgi_server_can_run_it() -> None:
+    settings = Settings(insecure=True, drain_ms=200)
+    with (
+        TestClient(create_app(settings)) as client,
+        client.websocket_connect("/v1/ws", subprotocols=["agent-gateway.v1"]) as socket,
+    ):
+        socket.send_text('{"type":"hello","client":"tab_1"}')
+        assert '"type":"welcome"' in socket.receive_text()
+        assert client.get("/healthz").json() == {"status": "alive"}
+        assert client.get("/").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [Settings(agents=("nobody",)), Settings(broker="kafka://x")],
+    ids=["agent", "broker"],
+)
+def test_what_cannot_be_composed(settings: Settings) -> None:
+    with pytest.raises(ConfigurationError):
+        create_app(settings)
+
+
+async def test_a_broker_that_is_not_there_is_told_plainly() -> None:
+    settings = Settings(broker=f"redis://127.0.0.1:{free_port()}/0")
+    with pytest.raises(ConfigurationError, match="memory://"):
+        async with composed(settings):
+            pass

@@ -1,0 +1,106 @@
+/**
+ * One subscription's place in its session: cursor, gaps, acks (DESIGN 4.2, 4.3, 7). No I/O.
+ *
+ * The cursor is (epoch, seq). An event is applied once: at or below the cursor it is dropped, and
+ * a merged one that straddles the cursor, or a hole where the detail is dense (`full`), means
+ * that the place is lost: subscribe again after the cursor. Until that is answered everything
+ * that still comes from before is dropped.
+ */
+
+export const WINDOW = 512;
+export const ACK_FRAMES = 32;
+export const ACK_MS = 250;
+
+/** The subscription is awaited as an answer to `hello`, which has no id. */
+export const HELLO = Symbol('hello');
+
+/** @typedef {'apply' | 'drop' | 'lost'} Verdict */
+
+export class Subscription {
+  /**
+   * @param {string} session
+   * @param {import('./types.js').SubscriptionOptions} options
+   * @param {string} [after] the `session.create` that must be sent before it
+   */
+  constructor(session, options, after) {
+    this.session = session;
+    this.options = options;
+    this.after = after;
+    /** @type {string | undefined} */
+    this.epoch = undefined;
+    this.seq = 0;
+    /** @type {import('./types.js').Detail | undefined} */
+    this.granted = undefined;
+    /** @type {string | typeof HELLO | null} what answers the open request */
+    this.awaiting = null;
+    this.unacked = 0;
+    this.ackAt = Infinity;
+    this.retryAt = Infinity;
+    this.refusals = 0;
+  }
+
+  /**
+   * The fields of the next request.
+   * @param {string | typeof HELLO} awaiting
+   */
+  request(awaiting) {
+    this.awaiting = awaiting;
+    this.retryAt = Infinity;
+    this.unacked = 0;
+    this.ackAt = Infinity;
+    const place = this.epoch === undefined ? {} : { after: this.seq, epoch: this.epoch };
+    return { session: this.session, ...place, ...this.options, window: WINDOW };
+  }
+
+  /**
+   * Take a `subscribed`; what it means for the state of the session.
+   * @param {import('./types.js').AnyFrame} frame
+   * @returns {'reset' | 'recovered' | 'ignored'}
+   */
+  subscribed(frame) {
+    if (frame.id !== undefined && frame.id !== this.awaiting) return 'ignored';
+    if (frame.id !== undefined || this.awaiting === HELLO) this.awaiting = null;
+    this.granted = frame.detail;
+    this.refusals = 0;
+    if (frame.recovered) return 'recovered';
+    this.epoch = frame.epoch;
+    this.seq = frame.seq;
+    return 'reset';
+  }
+
+  /**
+   * Judge an event, or a `cursor` frame, and move the cursor.
+   * @param {{type: string, seq: number, from_seq?: number}} frame
+   * @param {number} now
+   * @returns {Verdict}
+   */
+  receive(frame, now) {
+    if (this.awaiting !== null || this.epoch === undefined) return 'drop';
+    const quiet = frame.type === 'cursor';
+    if (!quiet) this.#count(now);
+    if (frame.seq <= this.seq) return 'drop';
+    const first = quiet ? frame.seq + 1 : (frame.from_seq ?? frame.seq);
+    if (first <= this.seq) return 'lost';
+    if (this.granted === 'full' && first > this.seq + 1) return 'lost';
+    this.seq = frame.seq;
+    return quiet ? 'drop' : 'apply';
+  }
+
+  /** @param {number} now */
+  #count(now) {
+    this.unacked += 1;
+    this.ackAt = Math.min(this.ackAt, now + ACK_MS);
+  }
+
+  /**
+   * The `ack` that is due, if one is.
+   * @param {number} now
+   * @returns {import('./types.js').AnyFrame | null}
+   */
+  ack(now) {
+    if (this.unacked < ACK_FRAMES && now < this.ackAt) return null;
+    this.unacked = 0;
+    this.ackAt = Infinity;
+    return { type: 'ack', session: this.session, seq: this.seq };
+  }
+}

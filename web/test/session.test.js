@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { GatewayError } from '../src/errors.js';
+import { Session } from '../src/session.js';
+import { ToolRunner } from '../src/tools.js';
+import { counting, event, ManualClock, stateOf } from './support.js';
+
+/** @typedef {import('../src/types.js').AnyFrame} AnyFrame */
+
+/** @param {import('../src/session.js').SessionOptions} [options] */
+function handle(options = {}) {
+  /** @type {any[]} */
+  const log = [];
+  /** @param {AnyFrame} frame @returns {Promise<AnyFrame>} */
+  const command = async (frame) => {
+    log.push(frame);
+    return { type: 'ok', id: frame.id };
+  };
+  const makeId = counting();
+  const session = new Session('s_1', options, {
+    command,
+    subscribe: (id, wishes, after) => log.push({ subscribe: id, wishes, after }),
+    unsubscribe: (id) => log.push({ unsubscribe: id }),
+    tools: new ToolRunner({ client: 'tab_A', command, makeId, clock: new ManualClock() }),
+    makeId,
+    batched: (callback) => callback,
+  });
+  return { session, log };
+}
+
+const TOOL = { name: 'look', parameters: {}, handler() {} };
+
+test('create sends the tools without their handlers, and subscribes after it', async () => {
+  const { session, log } = handle({ agent: 'demo', tools: [TOOL], detail: 'full' });
+  await session.create();
+  assert.deepEqual(log, [
+    {
+      type: 'session.create',
+      id: 'k_1',
+      session: 's_1',
+      agent: 'demo',
+      tools: [{ name: 'look', parameters: {} }],
+    },
+    { subscribe: 's_1', wishes: { detail: 'full', tools: ['look'] }, after: 'k_1' },
+  ]);
+  assert.equal(session.status, 'opening');
+});
+
+test('create without an agent says what is missing', () => {
+  assert.throws(() => handle().session.create(), /agent/);
+});
+
+test('commands name their session', async () => {
+  const { session, log } = handle();
+  await session.send('hi', { if_busy: 'enqueue' });
+  await session.stop({ reason: 'enough' });
+  await session.approve('a_1', { arguments: { title: 'B' } });
+  await session.deny('a_2', { reason: 'no' });
+  await session.update({ metadata: { title: 'T' } });
+  await session.messages({ before: 'm_9' });
+  await session.delete();
+  const base = { session: 's_1' };
+  assert.deepEqual(log, [
+    { type: 'message.send', ...base, content: 'hi', if_busy: 'enqueue' },
+    { type: 'run.interrupt', ...base, reason: 'enough' },
+    {
+      type: 'approval.respond',
+      ...base,
+      approval: 'a_1',
+      decision: 'approve',
+      arguments: { title: 'B' },
+    },
+    { type: 'approval.respond', ...base, approval: 'a_2', decision: 'deny', reason: 'no' },
+    { type: 'session.update', ...base, metadata: { title: 'T' } },
+    { type: 'session.messages', ...base, before: 'm_9' },
+    { type: 'session.delete', ...base },
+  ]);
+});
+
+test('the state follows resets and events, and listeners hear of it until they leave', () => {
+  const { session } = handle();
+  let changes = 0;
+  /** @type {any[]} */
+  const heard = [];
+  const leave = session.subscribe(() => changes++);
+  session.onEvent((heardEvent, state) => heard.push([heardEvent.type, state.seq]));
+  session.reset(stateOf({ seq: 4 }), 'full');
+  session.applyEvent(event(5, 'run.log'));
+  assert.deepEqual([session.status, session.state?.seq, session.detail], ['open', 5, 'full']);
+  assert.deepEqual(heard, [['run.log', 5]]);
+  assert.equal(changes, 2);
+  leave();
+  session.applyEvent(event(6, 'run.log'));
+  assert.equal(changes, 2);
+});
+
+test('a refusal is kept for whoever looks', () => {
+  const { session } = handle();
+  session.refuse(new GatewayError('session.not_found', 'No.'));
+  assert.deepEqual([session.status, session.error?.code], ['closed', 'session.not_found']);
+});
+
+test('a deleted session is closed', () => {
+  const { session } = handle();
+  session.reset(stateOf(), 'full');
+  session.applyEvent(event(2, 'session.deleted'));
+  assert.deepEqual([session.status, session.error?.code], ['closed', 'session.not_found']);
+});
+
+test('close unsubscribes once', () => {
+  const { session, log } = handle();
+  session.close();
+  session.close();
+  assert.deepEqual(log, [{ unsubscribe: 's_1' }]);
+});
