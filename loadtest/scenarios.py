@@ -6,6 +6,7 @@ gateway adds to a tool call: the result up, stored and to the agent, the next ca
 """
 
 import json
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -61,8 +62,8 @@ async def tools(target: Target, *, count: int, sessions: int) -> Result:
         await socket.send('{"type":"hello","client":"load"}')
         call = {"call_tool": {"name": "noop", "arguments": {"n": 1}}}
         cpu, began = target.cpu_seconds(), time.perf_counter()
-        for number in range(sessions):
-            await _begin(socket, f"s_{number}", [{"repeat": count, "steps": [call]}])
+        for _ in range(sessions):
+            await _begin(socket, f"s_{secrets.token_hex(6)}", [{"repeat": count, "steps": [call]}])
         while left:
             for line in str(await socket.recv()).split("\n"):
                 frame: Frame = json.loads(line)
@@ -90,8 +91,8 @@ async def stream(target: Target, *, count: int, sessions: int) -> Result:
     async with _connect(target) as socket:
         await socket.send('{"type":"hello","client":"load"}')
         cpu, began = target.cpu_seconds(), time.perf_counter()
-        for number in range(sessions):
-            await _begin(socket, f"s_{number}", [step])
+        for _ in range(sessions):
+            await _begin(socket, f"s_{secrets.token_hex(6)}", [step])
         while left:
             message = str(await socket.recv())
             now = time.time()

@@ -210,11 +210,10 @@ class View:
 
     def part(self, part: Part, call_name: CallName) -> Part:
         """The part, or `hidden` in its place."""
-        if isinstance(part, ToolCallPart) and self.level == ANSWER:
+        visible = PARTS.get(type(part), FULL) <= self.level
+        if not visible and isinstance(part, ToolCallPart):
             known = call_name(part.call)
             visible = known is not None and self.declared(*known)
-        else:
-            visible = PARTS.get(type(part), FULL) <= self.level
         return _bare(part) if visible else HIDDEN
 
     def parts(self, parts: list[Part], call_name: CallName) -> list[Part]:

@@ -101,8 +101,8 @@ def _message_delta(state: StateData, e: ev.MessageDelta, seq: int) -> None:
         return
     kind = _TEXT_PARTS[e.kind]
     old = message.parts[e.part] if e.part < len(message.parts) else None
-    text = old.text + e.delta if isinstance(old, kind) else e.delta
-    _place(message.parts, e.part, kind(text))
+    part = kind(old.text + e.delta, old.provider) if isinstance(old, kind) else kind(e.delta)
+    _place(message.parts, e.part, part)
 
 
 def _message_part(state: StateData, e: ev.MessagePart, seq: int) -> None:

@@ -174,7 +174,7 @@ class Broker(Protocol):
     async def read(
         self, session: str, after: int, limit: int, *, epoch: str = ""
     ) -> Sequence[tuple[int, bytes]]:
-        """At most about `limit` events after seq `after`, in order; none if that is the head.
+        """About `limit` events after seq `after`, in order; fewer only if there are no more.
 
         Raises `SessionMissing`, `EpochChanged` if an `epoch` is given and the log is of another,
         `Trimmed` if event `after + 1` existed and is no longer kept. Of a deleted session the

@@ -15,7 +15,9 @@ from protocol.values import Detail
 def token(
     *,
     sub: str,
-    secret: Annotated[str, Parameter(env_var="AGENT_GATEWAY_AUTH_SECRET", show_env_var=True)],
+    secret: Annotated[
+        str | None, Parameter(env_var="AGENT_GATEWAY_AUTH_SECRET", show_env_var=True)
+    ] = None,
     tenant: str = DEFAULT_TENANT,
     detail: Detail | None = None,
     audience: Annotated[
@@ -46,10 +48,10 @@ def token(
     ttl
         For how many seconds it is valid.
     """
-    if len(secret.encode()) < MIN_SECRET_BYTES:
+    if secret is None or len(secret.encode()) < MIN_SECRET_BYTES:
         raise ConfigurationError(
-            f"--secret is shorter than {MIN_SECRET_BYTES} bytes: "
-            "take 32 random bytes or more, for example of `openssl rand -hex 32`."
+            "--secret, or better AGENT_GATEWAY_AUTH_SECRET, must be the gateway's: "
+            f"{MIN_SECRET_BYTES} random bytes or more, for example of `openssl rand -hex 32`."
         )
     if ttl <= 0:
         raise ConfigurationError("--ttl is a number of seconds above 0.")

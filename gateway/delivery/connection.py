@@ -195,7 +195,12 @@ class Connection:
             self._subscriptions.outbox.control(frame)
         self._before_hello.clear()
         self._welcome(grant)
-        for options in hello.sessions or ():
+        most = self._in.settings.max_subscriptions
+        for at, options in enumerate(hello.sessions or ()):
+            if at >= most:
+                text = f"At most {most} subscriptions per connection."
+                self._send(error_frame(_echo(ProtocolError("limit.exceeded", text), options)))
+                continue
             self._queue(options, options.session, partial(self._subscribe, options, None))
 
     def _welcome(self, grant: Grant) -> None:
@@ -345,8 +350,6 @@ class Connection:
             if frames:
                 peer.write(message)
                 hub.count(frames, len(message))
-        if self._blocked_since is None and not peer.writable:
-            self._blocked_since = self._in.clock()
 
     def _flush_early(self) -> None:
         """The errors before `hello`."""
@@ -363,8 +366,11 @@ class Connection:
     def tick(self, now: float) -> None:
         """Once a second: pings, deadlines, the end of the token."""
         settings = self._in.settings
-        stalled = self._blocked_since is not None and not self._peer.writable
-        if stalled and now - (self._blocked_since or now) > settings.write_timeout_ms / 1000:
+        if self._peer.writable:
+            self._blocked_since = None
+        elif self._blocked_since is None:
+            self._blocked_since = now
+        elif now - self._blocked_since > settings.write_timeout_ms / 1000:
             self.close(4458)
             return
         if self._subscriptions is None or self._grant is None:
@@ -386,10 +392,6 @@ class Connection:
         elif left_s <= EXPIRING_S and not self._told_expiring:
             self._told_expiring = True
             self._send(encode(down.AuthExpiring(in_ms=max(0, int(left_s * 1000)))))
-
-    def superseded(self) -> None:
-        """The same client connected again."""
-        self.close(4409)
 
     def go_away(self, reason: str, reconnect_after_ms: int) -> None:
         """Asks the client to connect elsewhere."""

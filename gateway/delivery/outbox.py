@@ -41,6 +41,8 @@ class Outbox:
     def close(self) -> None:
         """Nothing goes out any more: nobody waits for room."""
         self._control.clear()
+        for subscription in self._line:
+            subscription.in_line = False
         self._line.clear()
         self._room.set()
 

@@ -14,6 +14,11 @@ from gateway.limits import Clock
 from protocol.values import Principal
 
 TICK_S = 1.0
+SLICE = 256
+"""So many are told before others may use the loop."""
+RECONNECTS_PER_S = 512
+GRACE_S = 1.0
+"""How long a client may take to leave after its time."""
 
 log = logging.getLogger("gateway.delivery")
 
@@ -21,8 +26,8 @@ log = logging.getLogger("gateway.delivery")
 class Member(Protocol):
     """A connection, as the roster sees it."""
 
-    def superseded(self) -> None:
-        """The same client connected again."""
+    def close(self, code: int) -> None:
+        """Ends it with a code of DESIGN 4.6."""
         ...
 
     def tick(self, now: float) -> None:
@@ -63,7 +68,7 @@ class Roster:
         old = self._clients.get(key)
         self._clients[key] = member
         if old is not None and old is not member:
-            old.superseded()
+            old.close(4409)
 
     def leave(self, member: Member, principal: Principal | None, client: str) -> None:
         """A connection is over."""
@@ -80,7 +85,9 @@ class Roster:
         while True:
             await asyncio.sleep(TICK_S)
             now = self._clock()
-            for member in list(self._members):
+            for at, member in enumerate(list(self._members)):
+                if at % SLICE == SLICE - 1:
+                    await asyncio.sleep(0)
                 try:
                     member.tick(now)
                 except Exception:  # the top of a task: one connection's fault is not another's
@@ -88,12 +95,20 @@ class Roster:
                     member.abort()
 
     async def drain(self, within_s: float) -> None:
-        """Sends every client away, spread over the time, and waits until they left."""
+        """Sends every client away, spread over some time, and closes those who stay.
+
+        Ends when all have left, at the latest after `within_s`.
+        """
         self.draining = True
         members = list(self._members)
+        spread_s = min(within_s / 2, len(members) / RECONNECTS_PER_S)
         for at, member in enumerate(members):
-            spread_ms = int(within_s * 500 * at / len(members))
-            member.go_away("restart", spread_ms)
+            member.go_away("restart", int(spread_s * 1000 * at / len(members)))
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(spread_s + GRACE_S):
+                        await self._empty.wait()
+                for member in list(self._members):
+                    member.close(1012)
                 await self._empty.wait()

@@ -79,6 +79,8 @@ def agent(
         ConfigurationError: it is not a coroutine function, or a tool cannot be one.
     """
 
+    own = [t if isinstance(t, ServerTool) else ServerTool.of(t) for t in tools]
+
     def decorate(function: AgentFunction) -> FunctionAgent:
         if not inspect.iscoroutinefunction(function):
             raise ConfigurationError(f"{function!r} is no agent; write it as `async def`.")
@@ -86,7 +88,7 @@ def agent(
             name=name or function.__name__,
             function=function,
             resume=resume,
-            tools=[t if isinstance(t, ServerTool) else ServerTool.of(t) for t in tools],
+            tools=own,
             preamble=preamble,
         )
 

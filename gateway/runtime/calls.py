@@ -11,10 +11,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from gateway.runtime.failures import ToolError
+from gateway.runtime.failures import NotJsonError, ToolError
 from gateway.runtime.keeper import Keeper
-from gateway.runtime.plain import plain
-from gateway.runtime.tools import ServerTool
+from gateway.runtime.plain import checked, plain
+from gateway.runtime.tools import ServerTool, ToolResult, failed
 from gateway.sessions import inputs
 from gateway.sessions.session import Session
 from gateway.telemetry import Metrics
@@ -139,9 +139,7 @@ class Calls:
         self.under_way.add(call)
         result = await tool.run(known.arguments)
         self._metrics.tool("server", self._clock() - began)
-        await self._keeper.recorder.step(
-            inputs.ServerResult(call=call, output=plain(result.output), error=result.error)
-        )
+        await self._keeper.recorder.step(_answer(call, result))
         self.under_way.discard(call)
 
     def _result(self, call: str) -> CallResult:
@@ -154,6 +152,15 @@ class Calls:
             error=known.error,
             files=known.files,
         )
+
+
+def _answer(call: str, result: ToolResult) -> inputs.ServerResult:
+    """The result as the decider takes it; one that cannot be stored is a failure."""
+    step = inputs.ServerResult(call=call, output=result.output, error=result.error)
+    try:
+        return checked(step, "result")
+    except NotJsonError as error:
+        return inputs.ServerResult(call=call, error=failed(str(error)).error)
 
 
 def _closed(calls: Sequence[str]) -> Callable[[Session], bool]:

@@ -7,10 +7,8 @@ shows here.
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any, Literal
 
-import msgspec
 from msgspec import Struct
 
 from gateway.runtime import children
@@ -21,7 +19,6 @@ from gateway.runtime.gate import THINK_TAGS, Gate, Preamble, Tags
 from gateway.runtime.history import HistoryMessage, history
 from gateway.runtime.keeper import Keeper
 from gateway.runtime.plain import clean, plain
-from gateway.runtime.recorder import MakeEvent
 from gateway.runtime.replay import Replay
 from gateway.runtime.writer import MessageWriter
 from gateway.sessions import inputs
@@ -189,7 +186,7 @@ class RunContext:
         await self._end_open()
         if not wanted:
             return []
-        asked = [(name, plain(dict(given), "arguments")) for name, given in wanted]
+        asked = [(clean(name), plain(dict(given), "arguments")) for name, given in wanted]
         committed = self._replay.calls(asked)
         if committed is not None:
             self._own.append(committed[0].message)
@@ -214,11 +211,12 @@ class RunContext:
         """Asks a person; returns their decision, or `expired` after the run's time to live."""
         await self._end_open()
         asked = plain(arguments, "arguments")
+        title = clean(title)
         committed = self._replay.approval(title, asked)
         approval = self._hold.new_id("ap") if committed is None else committed.id
         if committed is None:
             await self._recorder.step(
-                inputs.AskApproval(approval=approval, title=clean(title), arguments=asked)
+                inputs.AskApproval(approval=approval, title=title, arguments=asked)
             )
         await self._keeper.until(
             lambda session: session.state.approvals[approval].decision is not None, [approval]
@@ -255,40 +253,34 @@ class RunContext:
 
     async def activity(self, activity: str, text: str | None = None) -> None:
         """What the run does now: `thinking`, `calling_tool`, `preparing`, `uploading`, …"""
-        note = None if text is None else clean(text)
-        await self._tell(partial(_activity, run=self.id, activity=clean(activity), text=note))
+        await self._tell(ev.RunActivity(time="", run=self.id, activity=activity, text=text))
 
     async def progress(
         self, current: float, total: float | None = None, text: str | None = None
     ) -> None:
         """How far the run is."""
-        numbers = plain([current, total], "progress")
-        note = None if text is None else clean(text)
-        await self._tell(partial(_progress, run=self.id, numbers=numbers, text=note))
+        await self._tell(
+            ev.RunProgress(time="", run=self.id, current=current, total=total, text=text)
+        )
 
     async def log(self, text: str, *, level: str = "info") -> None:
         """A line for developers."""
-        line = clean(text)
-        await self._tell(partial(_log, run=self.id, level=level, text=line), len(line))
+        await self._tell(ev.RunLog(time="", run=self.id, level=level, text=text))
 
     async def output(self, value: Any) -> None:
         """The output so far; the last one is the run's, unless the agent returns another."""
-        output = plain(value, "output")
-        await self._tell(partial(_output, run=self.id, output=output), _size(output))
+        await self._tell(ev.RunOutput(time="", run=self.id, output=value))
 
     async def emit(self, name: str, value: Any = None, *, keep: bool = False) -> None:
         """A custom event; with `keep` its newest value stays in the session's state."""
-        given = plain(value)
-        make = partial(_custom, name=clean(name), value=given, keep=keep or None)
-        await self._tell(make, _size(given))
+        await self._tell(ev.Custom(time="", name=name, value=value, keep=keep or None))
 
     async def update(
         self, *, metadata: Metadata | None = None, tools: list[Tool] | None = None
     ) -> None:
         """Changes the session: metadata is merged by key (None deletes), tools are replaced."""
         if not self.replaying:
-            changes = plain(metadata, "metadata")
-            await self._recorder.step(inputs.UpdateSession(metadata=changes, tools=tools))
+            await self._recorder.step(inputs.UpdateSession(metadata=metadata, tools=tools))
 
     def finish(self, finish_reason: FinishReason | None, usage: Usage | None = None) -> None:
         """Why the model stopped; `usage` instead of the sum over the run's messages."""
@@ -328,13 +320,13 @@ class RunContext:
         if writer is not None:
             await writer.end()
 
-    async def _tell(self, make: MakeEvent, characters: int = 0) -> None:
+    async def _tell(self, event: ev.StreamEvent) -> None:
         """A stream event that belongs to no message; not again in a replay."""
         if self.replaying:
             return
         if self._recorder.full:
             await self._recorder.room()
-        self._recorder.fact(make, characters=characters)
+        self._recorder.fact(event)
 
     def _child_id(self) -> str:
         """Of a replayed agent the same in each attempt: a lost one may have made the child."""
@@ -359,31 +351,3 @@ def cut(text: str, chunk: int | None) -> list[str]:
     if not chunk:
         return [text]
     return [text[at : at + chunk] for at in range(0, len(text), chunk)]
-
-
-_encode = msgspec.json.Encoder().encode
-
-
-def _size(value: Any) -> int:
-    return len(_encode(value))
-
-
-def _activity(time: str, run: str, activity: str, text: str | None) -> ev.StreamEvent:
-    return ev.RunActivity(time=time, run=run, activity=activity, text=text)
-
-
-def _progress(time: str, run: str, numbers: list[float | None], text: str | None) -> ev.StreamEvent:
-    current, total = numbers
-    return ev.RunProgress(time=time, run=run, current=current or 0, total=total, text=text)
-
-
-def _log(time: str, run: str, level: str, text: str) -> ev.StreamEvent:
-    return ev.RunLog(time=time, run=run, level=level, text=text)
-
-
-def _output(time: str, run: str, output: Any) -> ev.StreamEvent:
-    return ev.RunOutput(time=time, run=run, output=output)
-
-
-def _custom(time: str, name: str, value: Any, keep: bool | None) -> ev.StreamEvent:
-    return ev.Custom(time=time, name=name, value=value, keep=keep)

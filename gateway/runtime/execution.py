@@ -17,6 +17,7 @@ from msgspec import Struct
 from gateway.broker.base import Claimed
 from gateway.errors import (
     BrokerError,
+    BrokerUnavailable,
     Conflict,
     EpochChanged,
     Fenced,
@@ -30,7 +31,7 @@ from gateway.runtime.context import Hold, RunContext
 from gateway.runtime.failures import AgentError
 from gateway.runtime.keeper import End, Keeper
 from gateway.runtime.lease import Lease, LeaseTimes
-from gateway.runtime.plain import plain
+from gateway.runtime.plain import checked, clean, plain
 from gateway.runtime.replay import CommittedChild, Replay, children_of
 from gateway.runtime.tools import describe
 from gateway.sessions import inputs
@@ -46,6 +47,7 @@ from protocol.values import ErrorInfo, Usage
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 MAX_ERROR_CHARACTERS = 2_000
+RETRY_S = 0.5
 
 
 class Times(Struct, frozen=True):
@@ -159,18 +161,20 @@ class Execution:
             output = await self._agent(context)
             if context.diverged is not None:
                 return inputs.FailRun(error=context.diverged.info)
-            return inputs.CompleteRun(
+            step = inputs.CompleteRun(
                 output=plain(output, "output"),
                 finish_reason=context.finish_reason,
                 usage=context.usage or usage_of(self._keeper.state, run),
             )
+            return checked(step, "end")
         except asyncio.CancelledError:
             if self._keeper.recorder.closed:
                 raise
             return _failed("The agent cancelled itself.")
-        except AgentError as error:
-            return inputs.FailRun(error=error.info)
-        except Exception as error:
+        except Exception as raised:
+            error = _innermost(raised)
+            if isinstance(error, AgentError):
+                return _failed(error.message, error.code)
             if not isinstance(error, GatewayError):
                 log.warning(
                     "agent failed",
@@ -218,6 +222,9 @@ class Execution:
                 found = await self._store.broker.read(session, after, 1000)
             except Trimmed:
                 return
+            except BrokerUnavailable:
+                await asyncio.sleep(RETRY_S)
+                continue
             if not found:
                 return
             for _, body in found:
@@ -275,7 +282,15 @@ def usage_of(state: State, run: str) -> Usage | None:
     return Usage(sum(u.input_tokens for u in used), sum(u.output_tokens for u in used))
 
 
-def _failed(text: str) -> inputs.FailRun:
+def _innermost(error: Exception) -> Exception:
+    """What task groups wrapped, if it is one error."""
+    inside: tuple[Exception, ...] = getattr(error, "exceptions", ())
+    return _innermost(inside[0]) if len(inside) == 1 else error
+
+
+def _failed(text: str, code: str = "agent.failed") -> inputs.FailRun:
+    """The end of a run whose agent failed; whatever the error says, this can be stored."""
+    text = clean(str(text))
     if len(text) > MAX_ERROR_CHARACTERS:
         text = text[: MAX_ERROR_CHARACTERS - 1] + "…"
-    return inputs.FailRun(error=ErrorInfo("agent.failed", text))
+    return inputs.FailRun(error=ErrorInfo(clean(str(code))[:64], text))

@@ -147,9 +147,11 @@ class Keeper:
     # --- one turn
 
     async def _turn(self) -> End | None:
-        await self._take_news()
         if self._clock() >= self.lease.due:
             await self.lease.renew()
+            # News may get lost: whoever still holds the lease also looks at the log.
+            self.hear(News(self.state.session, "", 0, 0, 0, ()))
+        await self._take_news()
         if self._clock() >= self.recorder.due and not self._over():
             await self._append()
         if self._over():

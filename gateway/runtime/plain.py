@@ -5,9 +5,10 @@ surrogate pair is replaced (two halves that meet are joined), what JSON cannot h
 """
 
 import math
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
+from msgspec import Struct
 
 from gateway.runtime.failures import NotJsonError
 from protocol.codec import MAX_DEPTH, MAX_INT, MIN_INT
@@ -45,6 +46,23 @@ def plain(value: Any, what: str = "value") -> Any:
         return _walk(msgspec.to_builtins(value, str_keys=True), what, 0)
     except (TypeError, RecursionError) as error:
         raise NotJsonError(f"{what} has no JSON form: {error}") from None
+
+
+S = TypeVar("S", bound=Struct)
+
+
+def checked(value: S, what: str) -> S:
+    """`value` of clean text and plain JSON, within the limits that its readers check.
+
+    What an agent hands over ends in a log that everybody must be able to read again.
+
+    Raises:
+        NotJsonError: it is not; the text says where.
+    """
+    try:
+        return msgspec.convert(plain(value, what), type(value))
+    except msgspec.ValidationError as error:
+        raise NotJsonError(f"{what} cannot be stored: {error}") from None
 
 
 def _walk(value: Any, path: str, depth: int) -> Any:

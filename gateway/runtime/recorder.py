@@ -16,14 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
-from gateway.runtime.plain import clean, pieces
+from msgspec import Struct, structs
+
+from gateway.runtime.plain import checked, clean, pieces
 from gateway.sessions.draft import Decision
 from gateway.sessions.inputs import AnyStep
 from protocol import events as ev
+from protocol.codec import encode
 from protocol.values import Kind
-
-MakeEvent = Callable[[str], ev.StreamEvent]
-"""Time -> the event."""
 
 
 @dataclass(slots=True)
@@ -47,10 +47,10 @@ class _Delta:
 
 @dataclass(slots=True)
 class _Fact:
-    make: MakeEvent
+    event: ev.StreamEvent
 
     def events(self, when: str) -> list[ev.StreamEvent]:
-        return [self.make(when)]
+        return [structs.replace(self.event, time=when)]
 
 
 @dataclass(slots=True)
@@ -134,21 +134,26 @@ class Recorder:
         self._characters += len(text)
         self._due_in(0.0 if first else self._coalesce_s)
 
-    def fact(self, make: MakeEvent, *, characters: int = 0) -> None:
-        """Any other stream event. Ask `full` before."""
+    def fact(self, event: ev.StreamEvent) -> None:
+        """Any other stream event; its time is set when it is stored. Ask `full` before.
+
+        Raises `NotJsonError`.
+        """
         self._check_open()
-        self._items.append(_Fact(make))
+        event = checked(event, _name(event))
+        self._items.append(_Fact(event))
         self._pieces += 1
-        self._characters += characters
+        self._characters += len(encode(event))
         self._due_in(self._coalesce_s)
 
     async def step(self, step: AnyStep) -> Decision:
         """Returns when the step, and all that was said before it, is stored.
 
-        Cancelling does not take the step back. Raises what `Attempt.step` raises, and
-        `CancelledError` when the attempt is over.
+        Cancelling does not take the step back. Raises `NotJsonError`, what `Attempt.step` raises,
+        and `CancelledError` when the attempt is over.
         """
         self._check_open()
+        step = checked(step, _name(step))
         answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         self._items.append(Wish(step, answer))
         self._due_in(0.0)
@@ -193,3 +198,7 @@ class Recorder:
     def _check_open(self) -> None:
         if self.closed:
             raise asyncio.CancelledError("the attempt is over")
+
+
+def _name(value: Struct) -> str:
+    return type(value).__name__

@@ -5,13 +5,15 @@ One claim loop and one task per run, in one group. Nothing of a run is decided h
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import cast
 
 import structlog
 from msgspec import Struct
 
 from gateway.broker.base import Claimed
-from gateway.errors import BrokerError, BrokerUnavailable
+from gateway.errors import BrokerError, BrokerUnavailable, SessionMissing
 from gateway.runtime.agent import Agent
 from gateway.runtime.execution import Execution, Times
 from gateway.runtime.lease import LeaseTimes
@@ -65,7 +67,7 @@ class Worker:
     def __init__(
         self,
         store: Store,
-        agents: Iterable[Agent],
+        agents: Mapping[str, Agent] | Iterable[Agent],
         options: WorkerOptions | None = None,
         *,
         metrics: Metrics | None = None,
@@ -74,7 +76,7 @@ class Worker:
     ) -> None:
         self.name = new_id("w")
         self._store = store
-        self._agents = {a.name: a for a in agents}
+        self._agents = _by_name(agents)
         self._options = options or WorkerOptions()
         self._metrics = metrics or Metrics()
         self._new_id = new_id
@@ -142,10 +144,13 @@ class Worker:
         end = "lost"
         try:
             end = await self._attempt(claimed, since)
-        except BrokerError as error:  # the lease runs out, and somebody takes it over
+        except SessionMissing:
+            end = "nothing"
+        except BrokerError as error:
             self._metrics.broker_error(error)
-            log.warning("attempt lost", session=claimed.session, error=repr(error))
-        except Exception:
+            log.warning("attempt could not begin", session=claimed.session, error=repr(error))
+            await self._give_back(claimed)
+        except Exception:  # a bug: the lease runs out, and after a few losses the run fails
             log.exception("attempt failed", session=claimed.session)
         finally:
             self._metrics.runs_active.dec()
@@ -182,6 +187,15 @@ class Worker:
                     raise
                 await asyncio.sleep(self._options.retry_s)
 
+    async def _give_back(self, claimed: Claimed) -> None:
+        broker = self._store.broker
+        with suppress(BrokerError):  # then it is free, as a loss, when the lease is out
+            await broker.release(
+                claimed.session,
+                claimed.fence,
+                claimable_at=broker.now() + self._options.retry_s,
+            )
+
     async def _drain(self) -> None:
         """Lets runs end or park; what is left is handed over, or in the end dropped."""
         for execution in self._executions:
@@ -199,3 +213,10 @@ class Worker:
             return True
         _, left = await asyncio.wait(self._tasks, timeout=within_s)
         return not left
+
+
+def _by_name(agents: Mapping[str, Agent] | Iterable[Agent]) -> dict[str, Agent]:
+    """A mapping's names win over the agents' own."""
+    if isinstance(agents, Mapping):
+        return dict(cast("Mapping[str, Agent]", agents))
+    return {a.name: a for a in agents}

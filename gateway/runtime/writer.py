@@ -6,16 +6,15 @@ emitted again: its writer looks the same, returns what is stored, and writes not
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, assert_never
 
 import msgspec
 
 from gateway.runtime.calls import CallResult, Calls
-from gateway.runtime.failures import AgentError
+from gateway.runtime.failures import AgentError, NotJsonError
 from gateway.runtime.gate import Gate, Replace, Shown, Text
 from gateway.runtime.keeper import Keeper
-from gateway.runtime.plain import clean, plain
+from gateway.runtime.plain import checked, clean, plain
 from gateway.runtime.recorder import Recorder
 from gateway.runtime.replay import Replay
 from gateway.sessions import inputs
@@ -33,6 +32,9 @@ from protocol.values import (
     ThinkingPart,
     Usage,
 )
+
+MAX_PART = 65_535
+"""The greatest index that `protocol.values.Index` allows."""
 
 WholePart = TextPart | CommentaryPart | ThinkingPart | FilePart | SourcePart | DataPart
 _PARTS: dict[Kind, type[TextPart | CommentaryPart | ThinkingPart]] = {
@@ -53,6 +55,7 @@ class CallWriter:
 
     async def arguments(self, piece: str) -> None:
         """The next piece of the arguments' JSON text."""
+        _check_text(piece)
         if not piece:
             return
         first = not self._pieces
@@ -132,10 +135,10 @@ class MessageWriter:
 
     async def part(self, content: WholePart, *, index: int | None = None) -> int:
         """Adds a whole part, or replaces the one at `index`; returns its index."""
-        checked = plain_part(content)
+        content = checked(content, "part")
         if index is None:
             index = self._next_part()
-        await self._place(index, checked)
+        await self._place(index, content)
         return index
 
     async def sign(self, provider: Any) -> None:
@@ -154,6 +157,7 @@ class MessageWriter:
     async def call(self, name: str, *, provider: Any = None) -> CallWriter:
         """The model names a tool; its arguments follow piece by piece."""
         self._check_open()
+        name = clean(name)
         private = plain(provider, "provider")
         await self._show(self._gate.call())
         part = self._next_part()
@@ -233,6 +237,7 @@ class MessageWriter:
 
     async def _add(self, kind: Kind, text: str, gate_part: int | None = None) -> None:
         self._check_open()
+        _check_text(text)
         if not text:
             return
         places = self._places.setdefault(gate_part, []) if gate_part is not None else None
@@ -258,12 +263,11 @@ class MessageWriter:
             return
         if self._recorder.full:
             await self._recorder.room()
-        self._recorder.fact(
-            partial(_message_part, message=self.id, part=index, content=content),
-            characters=len(content.text) if isinstance(content, TextPart) else 0,
-        )
+        self._recorder.fact(ev.MessagePart(time="", message=self.id, part=index, content=content))
 
     def _next_part(self) -> int:
+        if self._parts > MAX_PART:
+            raise AgentError("agent.failed", f"A message has at most {MAX_PART + 1} parts.")
         self._kind = None
         self._parts += 1
         return self._parts - 1
@@ -295,10 +299,6 @@ class MessageWriter:
             return {}, ErrorInfo("tool.failed", text)
 
 
-def _message_part(time: str, message: str, part: int, content: WholePart) -> ev.StreamEvent:
-    return ev.MessagePart(time=time, message=message, part=part, content=content)
-
-
-def plain_part(content: WholePart) -> WholePart:
-    """A part of clean text and plain JSON."""
-    return msgspec.convert(plain(content, "part"), type(content))
+def _check_text(text: object) -> None:
+    if not isinstance(text, str):
+        raise NotJsonError(f"A text must be a str, not {type(text).__name__}.")

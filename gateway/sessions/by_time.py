@@ -61,7 +61,7 @@ def next_deadline(session: Session, rules: Rules, *, orphans: bool = True) -> fl
 
 
 def _expire_runs(draft: Draft) -> None:
-    # The very sums of `next_deadline`: a difference may round to the other side of the time.
+    # The very sums of `next_deadline`, so that what it calls due is due here.
     ttl = draft.rules.run_ttl_s
     late = [r for r, born in draft.ledger.born.items() if time_seconds(born) + ttl <= draft.now]
     for run_id in late:

@@ -171,8 +171,8 @@ def _note_run(session: Session, event: ev.ControlEvent) -> None:
         case ev.RunStarted(run=run):
             ledger.losses = 0
             started = session.state.run
-            if started is not None:
-                ledger.unread = [m for m in ledger.unread if m != started.trigger]
+            assert started is not None, "the state has folded it"
+            ledger.unread = [m for m in ledger.unread if m != started.trigger]
         case ev.RunRetrying():
             ledger.losses += 1
         case ev.RunCompleted(run=run) | ev.RunFailed(run=run) | ev.RunCancelled(run=run):

@@ -250,7 +250,9 @@ class Store:
         if decision.delete:
             for orphan in session.ledger.orphans:  # nothing ticks a deleted session
                 await self._stop_orphan(orphan)
-            return await self.broker.delete(append)
+            seq = await self.broker.delete(append)
+            self._appended(len(bodies))
+            return seq
         seq = await self.broker.append(append)
         self._appended(len(bodies))
         if seq == session.state.seq:  # else stream events came first: the copy lacks them
@@ -258,7 +260,7 @@ class Store:
             await self.snapshots.after(session, ended=decision.raise_fence)
         return seq
 
-    async def _tick(self, name: str) -> "_Ticked":
+    async def _tick(self, name: str) -> _Ticked:
         try:
             session, _ = await self._load(name, None, "")
         except ProtocolError:

@@ -20,16 +20,17 @@ from gateway.delivery.connection import Delivery
 from gateway.delivery.refusal import refusal
 from gateway.delivery.subscriptions import granted
 from gateway.sessions.store import Origin
+from gateway.transports.answers import Json, bearer, refused
+from gateway.transports.sse import EventsEndpoint
 from protocol import commands as cmd
 from protocol import frames as down
-from protocol.codec import decode_session_command, encode, error_frame
-from protocol.codes import ERRORS
+from protocol.codec import decode_session_command, encode
 from protocol.detail import View
 from protocol.errors import ProtocolError, malformed
 from protocol.state import newest
 from protocol.values import Detail, Id
 
-HTTP_CLIENT = "http"
+NO_TAB = ""  # a run of no tab is offered to all at once (DESIGN section 8)
 BODY_S = 30.0
 
 T = TypeVar("T")
@@ -53,16 +54,7 @@ class Look(Struct, frozen=True):
 class Client(Struct, frozen=True):
     """Which tab a command comes from; without one all of HTTP is one client."""
 
-    client: Id = HTTP_CLIENT
-
-
-class Json(Response):
-    """A frame as a response."""
-
-    media_type = "application/json"
-
-    def __init__(self, frame: bytes, status: int = 200, **headers: str) -> None:
-        super().__init__(frame, status, {"Cache-Control": "no-store", **headers})
+    client: Id = NO_TAB
 
 
 def api_routes(delivery: Delivery) -> list[BaseRoute]:
@@ -77,6 +69,7 @@ def api_routes(delivery: Delivery) -> list[BaseRoute]:
         Route(one, guard(api.delete), methods=["DELETE"]),
         Route(f"{one}/messages", guard(api.messages), methods=["GET"]),
         Route(f"{one}/commands", guard(api.command), methods=["POST"]),
+        Route(f"{one}/events", EventsEndpoint(delivery), methods=["GET"]),
     ]
 
 
@@ -92,12 +85,12 @@ class SessionsApi:
         async def guarded(request: Request) -> Response:
             session = request.path_params.get("session")
             try:
-                grant = await self._in.auth.authenticate(_bearer(request))
+                grant = await self._in.auth.authenticate(bearer(request))
                 return await handler(request, grant)
             except HTTPException:
                 raise
             except Exception as error:  # noqa: BLE001 - the top of a request; `refusal` logs
-                return _error(refusal(error, None, session))
+                return refused(refusal(error, None, session))
 
         return guarded
 
@@ -119,12 +112,12 @@ class SessionsApi:
             return Json(encode(await self._submit(fields, body, grant)))
         except Exception as error:  # noqa: BLE001 - as `guarded`, but with the command's id
             known = body.get("id")
-            return _error(refusal(error, known if isinstance(known, str) else None, session))
+            return refused(refusal(error, known if isinstance(known, str) else None, session))
 
     async def delete(self, request: Request, grant: Grant) -> Response:
         """`DELETE /v1/sessions/{session}`"""
         command = cmd.SessionDelete(id=self._in.new_id("h"), session=_session(request))
-        ok = await self._in.store.submit(command, Origin(grant.principal, HTTP_CLIENT))
+        ok = await self._in.store.submit(command, Origin(grant.principal, NO_TAB))
         return Json(encode(ok))
 
     async def list(self, request: Request, grant: Grant) -> Response:
@@ -181,11 +174,6 @@ class SessionsApi:
             raise malformed("The body is no JSON object.") from None
 
 
-def _bearer(request: Request) -> str | None:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
-
-
 def _session(request: Request) -> str:
     session = request.path_params["session"]
     try:
@@ -199,9 +187,3 @@ def _query(request: Request, struct: type[T]) -> T:
         return msgspec.convert(dict(request.query_params), struct, strict=False)
     except msgspec.ValidationError as error:
         raise malformed(str(error)) from None
-
-
-def _error(error: ProtocolError) -> Response:
-    status = ERRORS[error.code].http_status
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    return Json(error_frame(error), status, **headers)

@@ -363,6 +363,8 @@ class TestRead:
     async def test_from_within_an_append(self, broker: Broker) -> None:
         session = await make(broker, "1", "2", "3", "4")
         assert list(await broker.read(session.id, 2, 10)) == [(3, b"3"), (4, b"4")]
+        await session.append("5")
+        assert len(await broker.read(session.id, 3, 2)) == 2
 
     async def test_at_and_beyond_the_head(self, broker: Broker) -> None:
         session = await make(broker, "1", "2")

@@ -6,6 +6,20 @@ import pytest
 from playwright.async_api import Page
 
 from tests.browser.demo_page import Demo
+from tests.support.processes import GatewayProcess
+
+
+@pytest.fixture(scope="session")
+async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """A gateway with the demo page, in memory; tests share it, so they look for their own."""
+    process = GatewayProcess(tmp_path_factory.mktemp("demo"), command="demo")
+    await process.start()
+    yield process.http_url
+    try:
+        await process.terminate()
+    finally:
+        await process.kill()
+    process.assert_clean()
 
 
 @pytest.fixture

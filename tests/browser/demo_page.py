@@ -37,10 +37,14 @@ class Pane:
         await expect(self.node).to_have_attribute("data-live", "false")
         return self
 
+    @property
+    def texts(self) -> Locator:
+        """What the agent said; the messages of the person are not in it."""
+        return self.node.locator('[data-role="assistant"] [data-testid="text"]')
+
     async def answer(self) -> str:
         """The newest text of the agent, so far."""
-        texts = self.node.locator('[data-role="assistant"] [data-testid="text"]')
-        return await texts.last.inner_text() if await texts.count() else ""
+        return await self.texts.last.inner_text() if await self.texts.count() else ""
 
 
 class Demo:

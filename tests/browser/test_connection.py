@@ -17,7 +17,7 @@ async def test_a_gateway_that_is_killed_and_comes_back_leaves_no_gap(
     await demo.open(process.http_url)
     pane = await demo.pane().choose("Scripted")
     await pane.script({"say": WORDS, "chunk": 8, "interval_ms": 20})
-    await expect(pane.get("text").last).to_contain_text("w30")
+    await expect(pane.texts.last).to_contain_text("w30")
     await process.kill()
     await demo.is_("offline")
     await expect(demo.page.get_by_test_id("badge")).to_contain_text("again in")
@@ -27,8 +27,7 @@ async def test_a_gateway_that_is_killed_and_comes_back_leaves_no_gap(
     await demo.is_("open")
     await expect(pane.get("transcript")).to_contain_text("Written while offline.")
     await pane.ended()
-    texts = pane.node.locator('[data-role="assistant"] [data-testid="text"]')
-    assert await texts.all_inner_texts() == [WORDS, "Written while offline."]
+    assert await pane.texts.all_inner_texts() == [WORDS, "Written while offline."]
 
 
 async def test_a_network_that_is_gone_for_a_while_leaves_no_gap(
@@ -37,7 +36,7 @@ async def test_a_network_that_is_gone_for_a_while_leaves_no_gap(
     await demo.open((await gateway(command="demo")).http_url)
     pane = await demo.pane().choose("Scripted")
     await pane.script({"say": WORDS, "chunk": 8, "interval_ms": 20})
-    await expect(pane.get("text").last).to_contain_text("w30")
+    await expect(pane.texts.last).to_contain_text("w30")
     await demo.page.context.set_offline(True)
     await demo.is_("offline")
     await demo.page.context.set_offline(False)
@@ -54,7 +53,7 @@ async def test_a_gateway_that_drains_is_left_without_a_word_lost(
     await demo.open(process.http_url)
     pane = await demo.pane().choose("Scripted")
     await pane.script({"say": WORDS, "chunk": 8, "interval_ms": 20})
-    await expect(pane.get("text").last).to_contain_text("w30")
+    await expect(pane.texts.last).to_contain_text("w30")
     assert await process.terminate() == 0
     await process.start()
     await demo.is_("open")

@@ -3,21 +3,18 @@
 from playwright.async_api import Browser, expect
 
 from tests.browser.demo_page import Demo
-from tests.conftest import StartGateway
 from tests.support.waiting import eventually
 
 TALK = {"say": "word " * 400, "chunk": 5, "interval_ms": 20}
 
 
-async def test_two_sessions_stream_at_once_over_one_socket(
-    gateway: StartGateway, demo: Demo
-) -> None:
-    await demo.open((await gateway(command="demo")).http_url)
+async def test_two_sessions_stream_at_once_over_one_socket(url: str, demo: Demo) -> None:
+    await demo.open(url)
     panes = [demo.pane(), await demo.another()]
     for pane in panes:
-        await (await pane.choose("Scripted")).script(TALK)
+        await pane.say("Tell me a long story.")
     for pane in panes:
-        await expect(pane.get("text").last).to_contain_text("word")
+        await expect(pane.texts.last).to_contain_text("the lamp is lit")
     before = [await pane.answer() for pane in panes]
 
     async def grown() -> bool:
@@ -32,10 +29,8 @@ async def test_two_sessions_stream_at_once_over_one_socket(
     await expect(demo.page.get_by_test_id("badge")).to_contain_text("1 socket · 2 sessions")
 
 
-async def test_a_tool_reads_the_page_and_its_result_is_in_the_answer(
-    gateway: StartGateway, demo: Demo
-) -> None:
-    await demo.open((await gateway(command="demo")).http_url)
+async def test_a_tool_reads_the_page_and_its_result_is_in_the_answer(url: str, demo: Demo) -> None:
+    await demo.open(url)
     pane = demo.pane()
     await pane.get("suggestion").filter(has_text="heading").click()
     await pane.ended()
@@ -50,15 +45,15 @@ async def test_a_tool_reads_the_page_and_its_result_is_in_the_answer(
     await demo.shoot("tool")
 
 
-async def test_a_tool_changes_the_page(gateway: StartGateway, demo: Demo) -> None:
-    await demo.open((await gateway(command="demo")).http_url)
+async def test_a_tool_changes_the_page(url: str, demo: Demo) -> None:
+    await demo.open(url)
     await demo.pane().say("Highlight the title, please.")
     await expect(demo.page.locator(".glowing").first).to_be_visible()
     await demo.pane().ended()
 
 
-async def test_an_approval_is_asked_edited_and_granted(gateway: StartGateway, demo: Demo) -> None:
-    await demo.open((await gateway(command="demo")).http_url)
+async def test_an_approval_is_asked_edited_and_granted(url: str, demo: Demo) -> None:
+    await demo.open(url)
     pane = demo.pane()
     await pane.say("Rename this page, please.")
     await expect(pane.get("approval")).to_have_attribute("data-decision", "open")
@@ -76,8 +71,8 @@ async def test_an_approval_is_asked_edited_and_granted(gateway: StartGateway, de
     await expect(pane.get("approval")).to_have_attribute("data-decision", "approve")
 
 
-async def test_what_is_denied_does_not_happen(gateway: StartGateway, demo: Demo) -> None:
-    await demo.open((await gateway(command="demo")).http_url)
+async def test_what_is_denied_does_not_happen(url: str, demo: Demo) -> None:
+    await demo.open(url)
     pane = demo.pane()
     await pane.say("Rename this page, please.")
     await pane.get("deny").click()
@@ -86,11 +81,11 @@ async def test_what_is_denied_does_not_happen(gateway: StartGateway, demo: Demo)
     await expect(demo.page).to_have_title("Agent Gateway")
 
 
-async def test_stop_stops_at_once(gateway: StartGateway, demo: Demo) -> None:
-    await demo.open((await gateway(command="demo")).http_url)
+async def test_stop_stops_at_once(url: str, demo: Demo) -> None:
+    await demo.open(url)
     pane = demo.pane()
     await pane.say("Tell me a long story.")
-    await expect(pane.get("text").last).to_be_visible()
+    await expect(pane.texts.last).to_be_visible()
     await expect(pane.get("stop")).to_be_visible()
     clicked = await demo.page.evaluate(
         """async () => {
@@ -106,22 +101,22 @@ async def test_stop_stops_at_once(gateway: StartGateway, demo: Demo) -> None:
     # Another run on the same session: had anything of the stopped one come, it would be there.
     await pane.say("Thank you.")
     await pane.ended()
-    texts = pane.node.locator('[data-role="assistant"] [data-testid="text"]')
-    assert await texts.first.inner_text() == stopped
-    await expect(pane.get("note").first).to_have_text("Stopped")
+    assert await pane.texts.first.inner_text() == stopped
+    stopped_message = pane.node.locator('[data-status="interrupted"]')
+    await expect(stopped_message.get_by_test_id("note")).to_have_text("Stopped")
 
 
-async def test_escape_stops_as_well(gateway: StartGateway, demo: Demo) -> None:
-    await demo.open((await gateway(command="demo")).http_url)
+async def test_escape_stops_as_well(url: str, demo: Demo) -> None:
+    await demo.open(url)
     pane = demo.pane()
     await (await pane.choose("Scripted")).script(TALK)
-    await expect(pane.get("text").last).to_be_visible()
+    await expect(pane.texts.last).to_be_visible()
     await pane.get("composer").press("Escape")
     await pane.ended("cancelled")
 
 
-async def test_what_is_written_meanwhile_waits_its_turn(gateway: StartGateway, demo: Demo) -> None:
-    await demo.open((await gateway(command="demo")).http_url)
+async def test_what_is_written_meanwhile_waits_its_turn(url: str, demo: Demo) -> None:
+    await demo.open(url)
     pane = await demo.pane().choose("Scripted")
     await pane.script({"say": "One."}, {"sleep_ms": 1_500}, {"say": "Two."})
     await expect(pane.node).to_have_attribute("data-live", "true")
@@ -138,8 +133,8 @@ async def test_what_is_written_meanwhile_waits_its_turn(gateway: StartGateway, d
     await expect(pane.get("transcript")).not_to_contain_text("Never.")
 
 
-async def test_enter_sends_and_shift_enter_is_a_new_line(gateway: StartGateway, demo: Demo) -> None:
-    await demo.open((await gateway(command="demo")).http_url)
+async def test_enter_sends_and_shift_enter_is_a_new_line(url: str, demo: Demo) -> None:
+    await demo.open(url)
     pane = await demo.pane().choose("Echo")
     field = pane.get("composer")
     await field.press_sequentially("one")
@@ -153,10 +148,8 @@ async def test_enter_sends_and_shift_enter_is_a_new_line(gateway: StartGateway, 
     assert await message.inner_text() == "one\ntwo"
 
 
-async def test_what_an_agent_writes_is_shown_and_never_run(
-    gateway: StartGateway, demo: Demo
-) -> None:
-    await demo.open((await gateway(command="demo")).http_url)
+async def test_what_an_agent_writes_is_shown_and_never_run(url: str, demo: Demo) -> None:
+    await demo.open(url)
     pane = await demo.pane().choose("Scripted")
     evil = (
         "<img src=x onerror=\"document.title='owned'\"> <script>document.title='owned'</script>\n\n"
@@ -165,7 +158,7 @@ async def test_what_an_agent_writes_is_shown_and_never_run(
     )
     await pane.script({"say": evil})
     await pane.ended()
-    text = pane.get("text").last
+    text = pane.texts.last
     assert "<img src=x" in await text.inner_text()
     await expect(text.locator("img, script, b")).to_have_count(0)
     links = await text.locator("a").evaluate_all("links => links.map(link => link.href)")
@@ -177,16 +170,16 @@ async def test_what_an_agent_writes_is_shown_and_never_run(
     await expect(demo.page).to_have_title("Agent Gateway")
 
 
-async def test_a_run_that_fails_says_why(gateway: StartGateway, demo: Demo) -> None:
-    await demo.open((await gateway(command="demo")).http_url)
+async def test_a_run_that_fails_says_why(url: str, demo: Demo) -> None:
+    await demo.open(url)
     pane = await demo.pane().choose("Scripted")
     await pane.script({"say": "Now."}, {"fail": "The oven is cold."})
     await pane.ended("failed")
     await expect(pane.get("error")).to_contain_text("The oven is cold.")
 
 
-async def test_progress_and_activity_are_shown(gateway: StartGateway, demo: Demo) -> None:
-    await demo.open((await gateway(command="demo")).http_url)
+async def test_progress_and_activity_are_shown(url: str, demo: Demo) -> None:
+    await demo.open(url)
     pane = await demo.pane().choose("Scripted")
     await pane.script({"activity": "uploading"}, {"progress": [2, 4]}, {"sleep_ms": 3_000})
     await expect(pane.get("activity")).to_contain_text("Uploading")
@@ -194,14 +187,12 @@ async def test_progress_and_activity_are_shown(gateway: StartGateway, demo: Demo
     await pane.ended()
 
 
-async def test_a_reload_in_mid_answer_goes_on_where_it_was(
-    gateway: StartGateway, demo: Demo
-) -> None:
-    await demo.open((await gateway(command="demo")).http_url)
+async def test_a_reload_in_mid_answer_goes_on_where_it_was(url: str, demo: Demo) -> None:
+    await demo.open(url)
     pane = await demo.pane().choose("Scripted")
     words = " ".join(f"w{number}" for number in range(150))
     await pane.script({"say": words, "chunk": 8, "interval_ms": 20})
-    await expect(pane.get("text").last).to_contain_text("w20")
+    await expect(pane.texts.last).to_contain_text("w20")
     await demo.page.reload()
     await demo.is_("open")
     await pane.ended()
@@ -209,8 +200,8 @@ async def test_a_reload_in_mid_answer_goes_on_where_it_was(
     await expect(pane.get("message")).to_have_count(2)
 
 
-async def test_closed_sessions_are_found_on_the_shelf(gateway: StartGateway, demo: Demo) -> None:
-    await demo.open((await gateway(command="demo")).http_url)
+async def test_closed_sessions_are_found_on_the_shelf(url: str, demo: Demo) -> None:
+    await demo.open(url)
     pane = await demo.pane().choose("Echo")
     await pane.say("Remember me")
     await pane.ended()
@@ -232,9 +223,8 @@ async def test_closed_sessions_are_found_on_the_shelf(gateway: StartGateway, dem
 
 
 async def test_two_tabs_see_the_same_and_a_tool_runs_in_one(
-    gateway: StartGateway, demo: Demo, browser: Browser
+    url: str, demo: Demo, browser: Browser
 ) -> None:
-    url = (await gateway(command="demo")).http_url
     await demo.open(url)
     pane = await demo.pane().choose("Scripted")
     await pane.script({"say": "Ready."})
@@ -243,7 +233,8 @@ async def test_two_tabs_see_the_same_and_a_tool_runs_in_one(
     try:
         other = Demo(await context.new_page())
         await other.open(url)
-        await other.page.get_by_test_id("session-item").first.click()
+        session = await pane.node.get_attribute("data-session")
+        await other.page.locator(f'.shelf-item[data-session="{session}"]').click()
         mirror = other.pane(1)
         await expect(mirror.get("transcript")).to_contain_text("Ready.")
         for one in (demo, other):

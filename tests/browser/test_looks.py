@@ -4,15 +4,12 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.browser.demo_page import Demo
-from tests.conftest import StartGateway
 
 PHONE = {"width": 390, "height": 800}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_a_phone_shows_one_session_at_a_time(
-    gateway: StartGateway, browser: Browser, scheme: str
-) -> None:
+async def test_a_phone_shows_one_session_at_a_time(url: str, browser: Browser, scheme: str) -> None:
     context = await browser.new_context(
         viewport={"width": 390, "height": 800},
         color_scheme="dark" if scheme == "dark" else "light",
@@ -21,7 +18,7 @@ async def test_a_phone_shows_one_session_at_a_time(
     )
     try:
         demo = Demo(await context.new_page())
-        await demo.open((await gateway(command="demo")).http_url)
+        await demo.open(url)
         await expect(demo.page.locator("html")).to_have_attribute("data-theme", scheme)
         first = demo.pane()
         await first.say("What does the heading say?")
@@ -38,7 +35,7 @@ async def test_a_phone_shows_one_session_at_a_time(
         await demo.page.get_by_test_id("tab").first.click()
         await expect(first.node).to_be_visible()
         await demo.page.get_by_test_id("sessions").click()
-        await expect(demo.page.get_by_test_id("session-item")).to_have_count(2)
+        await expect(demo.page.locator("[aria-current]")).to_have_count(2)
         await demo.shoot(f"phone-{scheme}-sessions")
         wide = await demo.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= PHONE["width"]
@@ -47,8 +44,8 @@ async def test_a_phone_shows_one_session_at_a_time(
         await context.close()
 
 
-async def test_the_theme_that_is_chosen_stays(gateway: StartGateway, demo: Demo) -> None:
-    await demo.open((await gateway(command="demo")).http_url)
+async def test_the_theme_that_is_chosen_stays(url: str, demo: Demo) -> None:
+    await demo.open(url)
     root = demo.page.locator("html")
     await expect(root).to_have_attribute("data-theme", "light")
     await demo.page.get_by_test_id("theme").click()
@@ -58,8 +55,8 @@ async def test_the_theme_that_is_chosen_stays(gateway: StartGateway, demo: Demo)
     await demo.shoot("dark")
 
 
-async def test_the_reader_is_not_pulled_to_the_end(gateway: StartGateway, demo: Demo) -> None:
-    await demo.open((await gateway(command="demo")).http_url)
+async def test_the_reader_is_not_pulled_to_the_end(url: str, demo: Demo) -> None:
+    await demo.open(url)
     pane = await demo.pane().choose("Scripted")
     lines = "".join(f"line {number}\n\n" for number in range(150))
     await pane.script({"say": lines, "chunk": 20, "interval_ms": 20})
@@ -78,8 +75,8 @@ async def test_the_reader_is_not_pulled_to_the_end(gateway: StartGateway, demo: 
     await expect(pane.get("latest")).to_be_hidden()
 
 
-async def test_everything_can_be_reached_by_name(gateway: StartGateway, demo: Demo) -> None:
-    await demo.open((await gateway(command="demo")).http_url)
+async def test_everything_can_be_reached_by_name(url: str, demo: Demo) -> None:
+    await demo.open(url)
     nameless = await demo.page.evaluate(
         """() => [...document.querySelectorAll('button, input, textarea, select')]
           .filter((one) => one.checkVisibility())

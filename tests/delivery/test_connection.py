@@ -380,6 +380,18 @@ async def test_nothing_is_left_of_a_connection(inside: InProcess) -> None:
     assert len(asyncio.all_tasks()) == before
 
 
+async def test_nor_of_one_that_had_news(inside: InProcess) -> None:
+    await inside.create("s_1")
+    async with connected(inside, hello={"sessions": [{"session": "s_1"}]}) as page:
+        await page.get("subscribed")
+        page.block()
+        seq = await inside.append("s_1", delta("never sent"))
+        feed = inside.delivery.hub._follows["s_1"].feed
+        await eventually(lambda: feed.last == seq)
+    assert len(inside.delivery.roster) == 0
+    assert inside.delivery.hub._follows == {}
+
+
 # --- time
 
 
@@ -449,16 +461,20 @@ async def test_a_token_of_somebody_else(aging: Aging) -> None:
 
 async def test_a_write_that_never_drains(aging: Aging) -> None:
     aging.page.block()
-    aging.page.say({"type": "ping"})
-    await eventually(lambda: aging._inside.delivery.hub._woken == {})
-    await asyncio.sleep(0)
-    aging.pass_seconds(26)  # its own ping cannot go out
-    aging.pass_seconds(0)
-    await asyncio.sleep(0)
-    aging.pass_seconds(9)
+    aging.pass_seconds(1)
+    aging.pass_seconds(10)
     assert aging.page.closed is None
-    aging.pass_seconds(2)
+    aging.pass_seconds(1)
     assert aging.page.closed == 4458
+
+
+async def test_a_slow_write_that_drains_now_and_then(aging: Aging) -> None:
+    for _ in range(5):
+        aging.page.block()
+        aging.pass_seconds(1)
+        aging.pass_seconds(9)
+        aging.page.unblock()
+    assert aging.page.closed is None
 
 
 async def test_a_full_window_without_an_ack(aging: Aging) -> None:

@@ -20,8 +20,8 @@ class Tab:
         self.after_ms: int | None = None
         self._fails = fails
 
-    def superseded(self) -> None:
-        self.told.append("superseded")
+    def close(self, code: int) -> None:
+        self.told.append(str(code))
 
     def tick(self, now: float) -> None:
         self.told.append("tick")
@@ -47,10 +47,10 @@ async def test_the_second_of_one_client_wins() -> None:
     roster = Roster()
     old, other = joined(roster, ANN, "t_1"), joined(roster, BOB, "t_1")
     new = joined(roster, ANN, "t_1")
-    assert (old.told, new.told, other.told) == (["superseded"], [], [])
+    assert (old.told, new.told, other.told) == (["4409"], [], [])
     roster.leave(old, ANN, "t_1")
     newest = joined(roster, ANN, "t_1")
-    assert new.told == ["superseded"]
+    assert new.told == ["4409"]
     assert newest.told == []
 
 
@@ -68,16 +68,28 @@ async def test_one_that_fails_does_not_keep_the_others(monkeypatch: pytest.Monke
 
 async def test_draining_spreads_the_reconnects_and_waits_for_the_last() -> None:
     roster = Roster()
-    tabs = [joined(roster, ANN, f"t_{n}") for n in range(4)]
+    tabs = [joined(roster, ANN, f"t_{n}") for n in range(512)]
     async with asyncio.TaskGroup() as group:
         drain = group.create_task(roster.drain(10))
         await asyncio.sleep(0)
         assert roster.draining
-        assert [tab.after_ms for tab in tabs] == [0, 1250, 2500, 3750]
+        assert [tab.after_ms for tab in tabs[:4]] == [0, 1, 3, 5]
+        assert tabs[-1].after_ms == 998
         for n, tab in enumerate(tabs):
             assert not drain.done()
+            assert tab.told == ["restart"]
             roster.leave(tab, ANN, f"t_{n}")
     assert len(roster) == 0
+
+
+async def test_who_stays_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roster_module, "GRACE_S", 0.01)
+    roster = Roster()
+    tab = joined(roster, ANN, "t_1")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(roster.drain(10))
+        await eventually(lambda: tab.told == ["restart", "1012"])
+        roster.leave(tab, ANN, "t_1")
 
 
 async def test_draining_ends_when_nobody_goes() -> None:

@@ -94,7 +94,9 @@ def test_deltas_make_parts_of_their_kind(session: Session) -> None:
 
 def test_a_run_waits_until_the_last_thing_is_closed(session: Session) -> None:
     call(session, "c_1")
+    session(ev.RunActivity, run="r_1", activity="calling_tool")
     call(session, "c_2")(ev.RunWaiting, run="r_1", on=["c_1", "c_2"])
+    assert session.run.activity is None
     session(ev.RunActivity, run="r_1", activity="idle")
     session(ev.ToolCallClaimed, call="c_1", client="tab_1", lease_until="t50")
     assert (session.run.status, session.run.on) == ("waiting", ["c_1", "c_2"])

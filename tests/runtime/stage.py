@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.broker.base import Append, Claimed, News
+from gateway.broker.base import Append, Claimed, Follower, News
 from gateway.broker.memory import MemoryBroker
 from gateway.errors import BrokerUnavailable
 from gateway.runtime.agent import Agent
@@ -63,6 +63,13 @@ class FaultyBroker(MemoryBroker):
     lost_replies = 0
     """So many appends are stored, and their answers lost."""
 
+    copies = 1
+    """How often news arrive; 0: not at all."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock=clock, ids=lambda: "e_1")
+        self._deliver_to: dict[Follower, Follower] = {}
+
     def _reach(self) -> None:
         if self.down:
             raise BrokerUnavailable("cut off")
@@ -83,6 +90,17 @@ class FaultyBroker(MemoryBroker):
         self._reach()
         return await super().claim(worker, agents, lease_s=lease_s)
 
+    async def follow(self, session: str, follower: Follower) -> None:
+        def deliver(news: News) -> None:
+            for _ in range(self.copies):
+                follower(news)
+
+        self._deliver_to[follower] = deliver
+        await super().follow(session, deliver)
+
+    def unfollow(self, session: str, follower: Follower) -> None:
+        super().unfollow(session, self._deliver_to[follower])
+
     async def due_timers(self, limit: int) -> Sequence[str]:
         self._reach()
         return await super().due_timers(limit)
@@ -95,11 +113,11 @@ class Stage:
 
     def __init__(self, agents: Iterable[Agent], options: WorkerOptions | None = None) -> None:
         self.clock = ManualClock()
-        self.broker = FaultyBroker(clock=self.clock, ids=lambda: "e_1")
+        self.broker = FaultyBroker(self.clock)
         self.ids = Ids()
         self.store = Store(self.broker, new_id=self.ids)
         self.timers = Timers(self.store)
-        self.agents = list(agents)
+        self.agents: Sequence[Agent] = list(agents)
         self.options = options or WorkerOptions()
         self._changed = asyncio.Event()
         self._commands = 0
@@ -152,6 +170,14 @@ class Stage:
         return await self.until(
             lambda s: s.run is not None and s.run.id == run and s.run.status == "waiting"
         )
+
+    async def until_log(self, kind: str) -> None:
+        """When the log holds such an event, whether or not it was published."""
+
+        async def there() -> bool:
+            return kind in types(await self.events())
+
+        await eventually(there, what=kind)
 
     async def parked(self, worker: Worker) -> None:
         """When the worker has given every run away."""

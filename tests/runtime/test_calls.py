@@ -30,6 +30,12 @@ def crash() -> None:
     raise ValueError("division by cucumber")
 
 
+@server_tool
+def huge() -> int:
+    """Returns what no JSON reader can keep."""
+    return 2**70
+
+
 @server_tool(timeout_s=0.01)
 async def hang() -> None:
     """Never ends."""
@@ -50,7 +56,7 @@ async def perform(
     async def call(run: RunContext) -> None:
         results.extend(await run.call_tools(wanted))
 
-    stage = Stage([agent(name="a", tools=[add, crash, hang, delete])(call)])
+    stage = Stage([agent(name="a", tools=[add, crash, hang, huge, delete])(call)])
     await stage.create("a", tools)
     async with stage.worker():
         await stage.send("Hi")
@@ -73,10 +79,24 @@ async def test_a_server_tool_runs_on_the_worker() -> None:
 
 async def test_errors_are_results() -> None:
     _, state, results = await perform(
-        [("crash", {}), ("hang", {}), ("add", {"a": "x"}), ("nope", {}), ("add", {"a": 1})]
+        [
+            ("crash", {}),
+            ("hang", {}),
+            ("add", {"a": "x"}),
+            ("nope", {}),
+            ("huge", {}),
+            ("add", {"a": 1}),
+        ]
     )
     codes = [r.error and r.error.code for r in results]
-    assert codes == ["tool.failed", "tool.timeout", "tool.failed", "tool.unknown", None]
+    assert codes == [
+        "tool.failed",
+        "tool.timeout",
+        "tool.failed",
+        "tool.unknown",
+        "tool.failed",
+        None,
+    ]
     assert results[0].error == ErrorInfo("tool.failed", "division by cucumber")
     with pytest.raises(ToolError, match="cucumber"):
         results[0].unwrap()
@@ -179,7 +199,9 @@ async def test_consent_comes_before_a_server_tool(decision: str) -> None:
 # A worker that dies in mid-call
 
 
-def counted(idempotent: bool, approval: bool = False) -> tuple[ServerTool, list[int], asyncio.Event]:
+def counted(
+    idempotent: bool, approval: bool = False
+) -> tuple[ServerTool, list[int], asyncio.Event]:
     begun: list[int] = []
     started = asyncio.Event()
 

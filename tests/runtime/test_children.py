@@ -11,6 +11,7 @@ from gateway.runtime.context import RunContext
 from gateway.runtime.failures import AgentError
 from protocol.frames import SessionRow
 from tests.runtime.stage import DEV, Stage
+from tests.support.waiting import eventually
 
 
 @agent(name="child")
@@ -35,6 +36,17 @@ def parent(agent_name: str, results: list[ChildResult], resume: Any = "none") ->
 async def sessions(stage: Stage) -> list[SessionRow]:
     rows, _ = await stage.store.sessions(DEV, 10, None)
     return rows
+
+
+async def waiting_child(stage: Stage) -> str:
+    """The session of the slow child, once it waits."""
+
+    async def waits() -> str:
+        names = [r.session for r in await sessions(stage) if r.agent == "slow"]
+        states = [(await stage.store.load(name, DEV)).state for name in names]
+        return next((s.session for s in states if s.approvals), "")
+
+    return await eventually(waits)
 
 
 @pytest.mark.parametrize(
@@ -68,11 +80,7 @@ async def test_stopping_the_parent_stops_the_child() -> None:
     async with stage.worker() as worker:
         await stage.send("Hi")
         await stage.until(lambda _: worker.active == 2)
-        while not (rows := [r for r in await sessions(stage) if r.agent == "slow"]):
-            await asyncio.sleep(0)
-        name = rows[0].session
-        while (await stage.store.load(name, DEV)).state.approvals == {}:
-            await asyncio.sleep(0)
+        name = await waiting_child(stage)
         await stage.command("run.interrupt")
         await stage.ended()
         stage.clock.advance(1.0)
@@ -89,11 +97,8 @@ async def test_a_lost_parent_finds_its_child_again() -> None:
     await stage.create("parent")
     await stage.send("Hi")
     async with stage.lost_worker():
-        while not any(e["type"] == "run.child" for e in await stage.events()):
-            await asyncio.sleep(0)
-        name = next(r.session for r in await sessions(stage) if r.agent == "slow")
-        while (await stage.store.load(name, DEV)).state.approvals == {}:
-            await asyncio.sleep(0)
+        await stage.until_log("run.child")
+        name = await waiting_child(stage)
     stage.clock.advance(15.1)
     async with stage.worker():
         await stage.ended()  # the child, which cannot resume, failed with its worker

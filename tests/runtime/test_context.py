@@ -8,7 +8,7 @@ import pytest
 
 from gateway.runtime.agent import AgentFunction, agent
 from gateway.runtime.context import Decision, RunContext
-from gateway.runtime.failures import AgentError, ToolError
+from gateway.runtime.failures import AgentError, NotJsonError, ToolError
 from protocol.state import State
 from protocol.values import FilePart, Tool, Usage
 from tests.runtime.stage import Stage, shown, types
@@ -98,6 +98,8 @@ async def test_usage_is_the_sum_over_the_messages() -> None:
         (ToolError("tool.denied", "No."), "tool.denied", "No."),
         (asyncio.CancelledError(), "agent.failed", "The agent cancelled itself."),
         (RuntimeError("x" * 5000), "agent.failed", "x" * 1999 + "…"),
+        (AgentError("x" * 99, "half \ud83d"), "x" * 64, "half \ufffd"),
+        (ExceptionGroup("g", [ToolError("tool.denied", "No.")]), "tool.denied", "No."),
     ],
 )
 async def test_an_exception_fails_the_run(raised: BaseException, code: str, message: str) -> None:
@@ -351,3 +353,30 @@ async def test_update_declares_tools() -> None:
     _, state = await perform(declare, tools=[SCAN])
     assert state.run is not None
     assert state.run.output == ["other"]
+
+
+BAD_VERBS: dict[str, Any] = {
+    "output": lambda run: run.output({1, object()}),
+    "emit": lambda run: run.emit("x", float("inf")),
+    "progress": lambda run: run.progress(2**60),
+    "activity": lambda run: run.activity(5),
+    "arguments": lambda run: run.call_tool("scan_page", x=float("nan")),
+    "say": lambda run: run.say(b"bytes"),
+    "tools": lambda run: run.update(tools=[Tool("no good name", {})]),
+    "metadata": lambda run: run.update(metadata={"x": 2**70}),
+    "child": lambda run: run.start_child("child", object()),
+    "approve": lambda run: run.approve("Sure?", float("nan")),
+}
+
+
+@pytest.mark.parametrize("verb", BAD_VERBS)
+async def test_what_cannot_be_stored_is_the_agents_error_and_harms_nothing(verb: str) -> None:
+    async def stumble(run: RunContext) -> str:
+        with pytest.raises((NotJsonError, TypeError)):
+            await BAD_VERBS[verb](run)
+        return "went on"
+
+    stage, state = await perform(stumble, tools=[SCAN])
+    assert state.run is not None
+    assert state.run.output == "went on"
+    assert types(await stage.events())[-1] == "run.completed"

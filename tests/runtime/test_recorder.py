@@ -1,14 +1,15 @@
 """The buffer between agent and log: merging, when what is due, bounds, the end."""
 
 import asyncio
-from functools import partial
 from math import inf
 
 import pytest
 
+from gateway.runtime.failures import NotJsonError
 from gateway.runtime.recorder import Recorder
 from gateway.sessions import inputs
 from protocol import events as ev
+from protocol.values import ErrorInfo
 from tests.runtime.stage import ManualClock
 
 NOW = "2026-01-01T00:00:00.000Z"
@@ -24,8 +25,8 @@ class Bell:
         self.rung += 1
 
 
-def log_line(time: str, text: str) -> ev.StreamEvent:
-    return ev.RunLog(time=time, run="r_1", level="info", text=text)
+def log_line(text: str) -> ev.StreamEvent:
+    return ev.RunLog(time="", run="r_1", level="info", text=text)
 
 
 def deltas(events: list[ev.StreamEvent]) -> list[tuple[int, str]]:
@@ -53,7 +54,7 @@ async def test_only_neighbours_of_one_part_are_merged() -> None:
     recorder.delta("m_1", 0, "thinking", "a")
     recorder.delta("m_1", 0, "thinking", "b")
     recorder.delta("m_1", 1, "text", "c")
-    recorder.fact(partial(log_line, text="x"))
+    recorder.fact(log_line("x"))
     recorder.delta("m_1", 1, "text", "d")
     recorder.delta("c_1", 0, None, "{")
     recorder.delta("c_1", 0, None, "}")
@@ -119,7 +120,22 @@ async def test_closed_it_takes_nothing_and_cancels_who_waits() -> None:
     with pytest.raises(asyncio.CancelledError):
         recorder.delta("m_1", 0, "text", "x")
     with pytest.raises(asyncio.CancelledError):
-        recorder.fact(partial(log_line, text="x"))
+        recorder.fact(log_line("x"))
     with pytest.raises(asyncio.CancelledError):
         await recorder.step(inputs.StartMessage(message="m_1"))
     assert recorder.take(NOW).stream == []
+
+
+async def test_what_could_not_be_read_again_is_refused() -> None:
+    recorder = Recorder(Bell())
+    with pytest.raises(NotJsonError, match=r"RunOutput\.output is nan"):
+        recorder.fact(ev.RunOutput(time="", run="r_1", output=float("nan")))
+    with pytest.raises(NotJsonError, match="RunProgress cannot be stored"):
+        recorder.fact(ev.RunProgress(time="", run="r_1", current=2**60))
+    broken = inputs.FailRun(error=ErrorInfo("x" * 65, "too long a code"))
+    with pytest.raises(NotJsonError, match="FailRun cannot be stored"):
+        await recorder.step(broken)
+    recorder.fact(log_line("half \ud83d"))
+    assert recorder.take(NOW).stream == [
+        ev.RunLog(time=NOW, run="r_1", level="info", text="half \ufffd")
+    ]

@@ -146,9 +146,7 @@ class Interrupted:
         return await self._body(run, self.attempts)
 
 
-async def after_a_loss(
-    body: Callable[["Interrupted"], Body], result: Any = None
-) -> Stage:
+async def after_a_loss(body: Callable[["Interrupted"], Body], result: Any = None) -> Stage:
     """The run of `body`, whose first attempt was lost; a tab answers its call with `result`."""
     holder: list[Interrupted] = []
 

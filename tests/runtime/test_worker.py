@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from gateway.errors import BrokerUnavailable
 from gateway.runtime.agent import FunctionAgent, agent
 from gateway.runtime.context import RunContext
-from gateway.runtime.worker import WorkerOptions
+from gateway.runtime.worker import Worker, WorkerOptions
 from gateway.settings import WorkerSettings
 from gateway.telemetry import Metrics
 from protocol.state import State
@@ -78,6 +79,42 @@ async def test_it_claims_only_what_it_can_run() -> None:
         state = await stage.until(lambda s: s.queue and s.queue[0].activity)
     assert state.queue[0].activity == "waiting_for_worker"
     assert "run.started" not in types(await stage.events())
+
+
+async def test_agents_under_other_names() -> None:
+    gated = Gated()
+    gated.go.set()
+    stage = Stage([])
+    await stage.create("other")
+    worker = Worker(stage.store, {"other": gated.agent})
+    async with asyncio.TaskGroup() as group:
+        group.create_task(worker.run())
+        await stage.send("Hi")
+        await stage.ended()
+        worker.stop()
+    assert gated.begun == 1
+
+
+async def test_a_session_that_cannot_be_loaded_now_is_tried_again() -> None:
+    gated = Gated()
+    gated.go.set()
+    stage = Stage([gated.agent])
+    load = stage.broker.load
+    failures = [BrokerUnavailable(), BrokerUnavailable()]
+
+    async def flaky(*args: Any, **rest: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await load(*args, **rest)
+
+    await stage.create("a")
+    await stage.send("Hi")
+    stage.broker.load = flaky
+    async with stage.worker(retry_s=0.01):
+        await eventually(lambda: gated.begun == 1)
+        state = await stage.ended()
+    assert state.run is not None
+    assert (state.run.status, state.run.attempt) == ("completed", 1)
 
 
 @pytest.mark.parametrize("resume", ["history", "replay"])
@@ -265,7 +302,7 @@ async def test_lost_replies_duplicate_nothing() -> None:
     gated.go.set()
     stage = Stage([gated.agent])
     await stage.create("a")
-    stage.broker.lost_replies = 6
+    stage.broker.lost_replies = 3
     async with stage.worker():
         await stage.send("Hi")
         await stage.ended()

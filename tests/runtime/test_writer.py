@@ -224,3 +224,16 @@ async def test_bad_text_and_values_from_a_model() -> None:
     assert parts(state) == [TextPart("half 😀 whole, \ufffd none" + "x" * 100_000)]
     sizes = [len(e["delta"].encode()) for e in await stage.events() if "delta" in e]
     assert max(sizes) <= 16 * 1024
+
+
+async def test_no_more_parts_than_the_log_can_hold() -> None:
+    async def write(run: RunContext) -> None:
+        async with run.message() as message:
+            message._parts = 65_535  # as if it had written them
+            assert await message.part(DataPart("last", 1)) == 65_535
+            await message.text("one too many")
+
+    _, state = await perform(write)
+    assert state.run is not None
+    assert state.run.error is not None
+    assert "at most 65536 parts" in state.run.error.message

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-from gateway.broker.base import Append, Broker, Claimed
+from gateway.broker.base import Append, Broker, Claimed, Loaded
 from gateway.errors import BrokerUnavailable
 from gateway.sessions import inputs
 from gateway.sessions.attempt import Attempt
@@ -127,8 +127,9 @@ class Faults:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self.on_append: deque[str | None | Callable[[], Any]] = deque()
+        self.on_append: deque[str | Callable[[], Any] | None] = deque()
         self.appends: list[Append] = []
+        self.unheard_loads = 0  # so many replies to `load` get lost
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._broker, name)
@@ -136,6 +137,12 @@ class Faults:
     @property
     def broker(self) -> Broker:
         return cast("Broker", self)
+
+    async def load(self, session: str, **options: Any) -> Loaded:
+        if self.unheard_loads > 0:
+            self.unheard_loads -= 1
+            raise BrokerUnavailable("lost")
+        return await self._broker.load(session, **options)
 
     async def append(self, append: Append) -> int:
         return await self._through(append, self._broker.append)

@@ -254,6 +254,32 @@ async def test_a_broken_rule_leaves_no_trace(store: Store) -> None:
     assert (await types(store.broker, name))[-1] == "message.started"
 
 
+async def test_a_reload_waits_for_the_broker(replicas: Replicas) -> None:
+    faults = Faults(replicas.a.broker)
+    name, one = await started(Store(faults.broker))
+    await update(replicas.b, name, a=1)
+    faults.unheard_loads = 2
+    await one.step(inputs.StartMessage(message="m_2"))
+    assert faults.unheard_loads == 0
+    await assert_copy_true(one, replicas.a.broker)
+
+
+async def test_a_deletion_is_heard_of(replicas: Replicas) -> None:
+    name, one = await started(replicas.a)
+    await replicas.b.submit(cmd.SessionDelete(id="k_1", session=name), origin())
+    assert await one.take(News(name, "", 0, 0, 0, ()))
+    assert one.session.ledger.deleted
+    assert one.session.state.live_run is None
+
+
+async def test_a_deletion_after_a_gap(replicas: Replicas) -> None:
+    name, one = await started(replicas.a)
+    await update(replicas.b, name, a=1)
+    await replicas.b.submit(cmd.SessionDelete(id="k_1", session=name), origin())
+    with pytest.raises(SessionMissing):
+        await one.take(News(name, "", 0, 0, 0, ()))
+
+
 # --- news
 
 

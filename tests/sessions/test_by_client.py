@@ -85,7 +85,7 @@ def test_parts_keep_order_and_lose_what_is_private() -> None:
         FilePart("data:text/plain,x", "text/plain", "x"),
         DataPart("n", {"v": 1}),
     ]
-    bench.command(cmd.MessageSend(id="k", session="s_1", content=parts))  # type: ignore[arg-type]
+    bench.command(cmd.MessageSend(id="k", session="s_1", content=[*parts]))
     assert bench.state.messages[0].parts == [TextPart("a"), *parts[1:]]
 
 

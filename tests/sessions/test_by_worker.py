@@ -15,7 +15,7 @@ def request(call: str, name: str = "read_heading", **fields: object) -> inputs.C
 
 def start_call(bench: Bench, part: int = 0, name: str = "read_heading", **fields: object) -> str:
     call = bench.ids("c")
-    bench.step(inputs.StartCall(call=call, part=part, name=name, target="client", **fields))  # type: ignore[arg-type]
+    bench.step(inputs.StartCall(call=call, part=part, name=name, target="client", **fields))
     return call
 
 
@@ -81,6 +81,26 @@ def test_progress_resets_the_count(progress: str) -> None:
         else:
             bench.respond(bench.ask(), "deny")
     assert bench.state.run.attempt == 5
+
+
+def test_a_new_run_starts_counting_anew() -> None:
+    bench = Bench()
+    for _ in range(3):
+        bench.running()
+        for _ in range(2):
+            assert wire(bench.claim_run(lost=True).events)[0]["type"] == "run.retrying"
+        bench.interrupt()
+
+
+def test_a_poison_run_does_not_block_the_queue() -> None:
+    bench = Bench()
+    bench.running()
+    bench.send("Next", if_busy="enqueue")
+    for _ in range(2):
+        bench.claim_run(lost=True)
+    failed = bench.claim_run(lost=True)
+    assert failed.claimable_at == bench.clock()
+    assert bench.claim_run().ok == {"run": "r_2"}
 
 
 def test_a_park_does_not_count() -> None:

@@ -162,6 +162,7 @@ def test_an_event_about_nothing_known_changes_only_the_cursor() -> None:
         2,
     )
     session.apply(ev.SessionDeleted(time=""), 3)
+    session.apply(ev.RunStarted(time="", run="r_9"), 4)
     assert session.ledger.deleted
-    assert (session.state.seq, session.version) == (3, 3)
+    assert (session.state.seq, session.version) == (4, 4)
     assert session.ledger.open_calls == {}

@@ -330,9 +330,7 @@ async def test_messages_are_paged_backwards(store: Store) -> None:
 
 async def test_sessions_are_listed_with_what_they_do(store: Store) -> None:
     principal = Principal("local", command_id())
-    names: list[str] = []
-    for _ in range(4):
-        names.append(await created(store, subject=principal.subject))
+    names = [await created(store, subject=principal.subject) for _ in range(4)]
     who = origin(subject=principal.subject)
     for name in names[1:]:
         await store.submit(cmd.MessageSend(id="k_1", session=name, content="x"), who)
@@ -599,7 +597,11 @@ async def test_appended_events_are_counted(store: Store) -> None:
     name = await created(counting)
     await send(counting, name)
     await send(counting, name, if_busy="enqueue")
-    assert counts == [1, 2, 1]
+    one = await attempt(counting)
+    await one.step(inputs.StartMessage(message="m_x"))
+    await one.stream([delta(store, "m_x")] * 3)
+    await counting.submit(cmd.SessionDelete(id="k_1", session=name), origin())
+    assert counts == [1, 2, 1, 1, 1, 3, 4]
 
 
 async def test_stream_events_may_come_between_load_and_append(replicas: Replicas) -> None:

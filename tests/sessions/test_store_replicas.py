@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from typing import get_args
 
 from gateway.errors import Fenced
 from gateway.sessions import inputs
@@ -11,6 +12,7 @@ from protocol import commands as cmd
 from protocol import events as ev
 from protocol.errors import ProtocolError
 from protocol.frames import Ok
+from protocol.values import IfBusy
 from tests.sessions.bench import DEV, origin
 from tests.sessions.conftest import Replicas
 from tests.sessions.history import History
@@ -235,7 +237,7 @@ async def test_everybody_at_random(replicas: Replicas) -> None:
 
     def command() -> cmd.DecidedCommand:
         kind = dice.randrange(6)
-        busy = dice.choice(["reject", "enqueue", "steer", "interrupt"])
+        busy: IfBusy = dice.choice(list(get_args(IfBusy)))
         if kind < 3:
             return cmd.MessageSend(id=command_id(), session=name, content="x", if_busy=busy)
         if kind == 3:

@@ -122,13 +122,14 @@ async def serving(
         await inside.delivery.roster.drain(0.2)
 
     server = Server(config, drain, 2) if hardened else uvicorn.Server(config)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(server._serve([listener]))  # without its signal handlers
-        await eventually(lambda: server.started, what="the server has started")
-        try:
-            yield port
-        finally:
-            server.should_exit = True
+    with listener:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(server._serve([listener]))  # without its signal handlers
+            await eventually(lambda: server.started, what="the server has started")
+            try:
+                yield port
+            finally:
+                server.should_exit = True
 
 
 @asynccontextmanager

@@ -120,9 +120,9 @@ class Claims:
         queues = [layout.runs(shard, agent) for agent in agents]
         arguments = (layout.base(shard), worker, lease_s, spare_s)
         reply = await self._client.run("claim", queues, arguments)
+        for agent, at in zip(agents, reply[-1], strict=True):
+            self._learn(agent, shard, at, asked_at)
         if reply[0] == b"none":
-            for agent, at in zip(agents, reply[1:], strict=True):
-                self._learn(agent, shard, at, asked_at)
             return None
-        _, session, epoch, fence, lease_until, lost = reply
+        _, session, epoch, fence, lease_until, lost, _ = reply
         return Claimed(session.decode(), epoch.decode(), int(fence), float(lease_until), bool(lost))

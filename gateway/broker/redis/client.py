@@ -6,6 +6,7 @@ So: no retries, short limits, notifications off. Every call ends within `CALL_S`
 """
 
 import asyncio
+import logging
 import socket
 from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar, cast
@@ -47,6 +48,8 @@ REFUSED = frozenset(
         "WRONGPASS",
     }
 )
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Argument = str | bytes | int | float
@@ -107,7 +110,10 @@ class RedisClient:
         self.answering = False
 
     async def check(self) -> None:
-        """Raises `ConfigurationError` if this is no server to work with; names the remedy."""
+        """Raises `ConfigurationError` if this is no server to work with; names the remedy.
+
+        Warns if the server may drop keys: a session would end with the loss of one.
+        """
         try:
             info = await self._info()
         except BrokerError as error:
@@ -117,9 +123,16 @@ class RedisClient:
             raise ConfigurationError(
                 f"Redis at {self.place} is {version}: Redis 7.0 or a Valkey is needed"
             )
+        policy = info.get("maxmemory_policy", "noeviction")
+        if info.get("maxmemory") and policy != "noeviction":
+            _log.warning(
+                "Redis at %s may drop keys of sessions: set maxmemory-policy noeviction, not %s",
+                self.place,
+                policy,
+            )
 
     async def _info(self) -> dict[str, Any]:
-        return cast("dict[str, Any]", await self.command("INFO", "server"))
+        return cast("dict[str, Any]", await self.command("INFO", "server", "memory"))
 
     def _remedy(self, error: BrokerError) -> str:
         cause = error.__cause__

@@ -23,7 +23,7 @@ local now = time()
 for _ = 1, LONGEST_SEARCH do
   local times, session, at, queue = firsts()
   if not session or at > now then
-    return {'none', unpack(times)}
+    return {'none', times}
   end
   local s = open(base, session)
   if not s or s.deleted or s.runs ~= queue then
@@ -35,7 +35,7 @@ for _ = 1, LONGEST_SEARCH do
     redis.call('HSET', s.meta, 'fence', fence, 'worker', worker)
     redis.call('HDEL', s.meta, 'jump')
     redis.call('ZADD', queue, lease_until, session)
-    return {'ok', session, s.epoch, fence, lease_until, s.worker and 1 or 0}
+    return {'ok', session, s.epoch, fence, lease_until, s.worker and 1 or 0, (firsts())}
   end
 end
-return {'none', unpack((firsts()))}
+return {'none', (firsts())}

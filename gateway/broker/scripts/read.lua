@@ -18,7 +18,8 @@ while events < limit do
       break
     end
     found[#found + 1] = entry
-    events = events + tonumber(entry[2][4])
+    local first, count = tonumber(entry[2][2]), tonumber(entry[2][4])
+    events = events + count - math.max(0, after + 1 - first)
   end
   if #entries == 0 then
     break

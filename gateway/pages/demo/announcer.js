@@ -5,6 +5,9 @@
 
 import { h, write } from './dom.js';
 
+/** Marks of Markdown, which nobody wants to hear. */
+const MARKS = /[*`#>|]|^- /gm;
+
 /** @typedef {import('/client/types.js').SessionState} SessionState */
 
 /**
@@ -18,7 +21,7 @@ export function newsOf({ approvals, messages }) {
   const last = messages.at(-1);
   if (last?.role !== 'assistant' || last.status === 'open') return null;
   const texts = last.parts.map((part) => (part.kind === 'text' ? part.text : ''));
-  return { key: last.id, text: texts.join(' ').trim() };
+  return { key: last.id, text: texts.join(' ').replace(MARKS, '').trim() };
 }
 
 /** @returns {{node: HTMLElement, update: (state: SessionState) => void}} */

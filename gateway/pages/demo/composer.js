@@ -7,7 +7,7 @@ const MAX_HEIGHT_PX = 220;
 
 /**
  * @param {object} options
- * @param {(text: string) => Promise<boolean>} options.send whether it went out
+ * @param {(text: string, label?: string) => Promise<boolean>} options.send whether it went out
  * @param {() => void} options.stop
  */
 export function composer({ send, stop }) {
@@ -76,13 +76,16 @@ export function composer({ send, stop }) {
     void give(field.value.trim());
   }
 
-  /** @param {string} text */
-  async function give(text) {
+  /**
+   * @param {string} text
+   * @param {string} [label] of the suggestion it was
+   */
+  async function give(text, label) {
     if (!text) return;
     const draft = field.value;
     field.value = '';
     fit();
-    if (await send(text)) return;
+    if (await send(text, label)) return;
     field.value ||= draft || text;
     fit();
   }
@@ -113,7 +116,7 @@ export function composer({ send, stop }) {
               class: 'chip',
               test: 'suggestion',
               attrs: { type: 'button', title: text },
-              on: { click: () => void give(text) },
+              on: { click: () => void give(text, label) },
             },
             label,
           ),

@@ -112,7 +112,7 @@ function tabView(pane, choose, isActive) {
       write(title, pane.title);
       attrs(node, {
         'aria-pressed': String(isActive(pane)),
-        'data-live': pane.live,
+        'data-live': `${pane.live}`,
       });
     },
   };

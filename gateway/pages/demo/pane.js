@@ -47,7 +47,7 @@ export class Pane {
     });
     this.activity = activity((run) => void this.#try(this.session?.stop({ run })));
     this.composer = composer({
-      send: (text) => this.#send(text),
+      send: (text, label) => this.#send(text, label),
       stop: () => this.stop(),
     });
     this.announcer = announcer();
@@ -143,20 +143,23 @@ export class Pane {
     return session;
   }
 
-  /** @param {string} text */
-  async #send(text) {
+  /**
+   * @param {string} text
+   * @param {string} [label]
+   */
+  async #send(text, label) {
     return this.#try(
-      this.session ? this.session.send(text, { if_busy: 'enqueue' }) : this.#begin(text),
+      this.session ? this.session.send(text, { if_busy: 'enqueue' }) : this.#begin(text, label),
     );
   }
 
   /**
    * Creation, subscription and message go out together: nobody waits for an answer first.
    * @param {string} text
+   * @param {string} [label]
    */
-  async #begin(text) {
-    const line = text.split('\n')[0];
-    this.title = line.length > TITLE_CHARS ? `${line.slice(0, TITLE_CHARS - 1)}…` : line;
+  async #begin(text, label) {
+    this.title = label ?? titleOf(text);
     const session = this.#attach(this.key);
     const done = Promise.all([session.create(), session.send(text)]);
     this.update();
@@ -197,7 +200,7 @@ export class Pane {
     attrs(this.node, {
       'data-session': session?.id,
       'data-run': run,
-      'data-live': this.live,
+      'data-live': `${this.live}`,
     });
     if (state) this.#show(state);
     if (session?.error) this.#complain(session.error);
@@ -248,6 +251,15 @@ export class Pane {
     // Pressing Stop on a run that has just ended is no news.
     if (code !== 'run.not_active') write(this.problem, message);
   }
+}
+
+/**
+ * What a session is called after its first message.
+ * @param {string} text
+ */
+function titleOf(text) {
+  const line = text.trim().startsWith('[{') ? 'Script' : text.split('\n')[0];
+  return line.length > TITLE_CHARS ? `${line.slice(0, TITLE_CHARS - 1)}…` : line;
 }
 
 /**

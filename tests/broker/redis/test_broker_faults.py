@@ -3,16 +3,14 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
 from gateway.broker.redis.broker import RedisBroker
-from gateway.broker.redis.listener import Rhythm
 from gateway.errors import (
     BrokerError,
     BrokerUnavailable,
@@ -22,26 +20,9 @@ from gateway.errors import (
 )
 from tests.broker.driving import Ear, Session, command, fresh, make
 from tests.broker.redis.cable import cable
+from tests.broker.redis.opening import asking, opened
 from tests.support.processes import KeyValueServer, Valkey, free_port
 from tests.support.waiting import eventually
-
-QUICK = Rhythm(beat_s=0.1, deaf_s=0.5, look_s=0.05, linger_s=0.1, longest_pause_s=0.1)
-
-
-@asynccontextmanager
-async def opened(url: str, rhythm: Rhythm = QUICK) -> AsyncGenerator[RedisBroker]:
-    broker = RedisBroker(url, rhythm=rhythm)
-    await broker.start()
-    try:
-        yield broker
-    finally:
-        await broker.close()
-
-
-@asynccontextmanager
-async def asking(server: KeyValueServer) -> AsyncGenerator[Any]:
-    async with Redis.from_url(server.url) as admin:
-        yield admin
 
 
 def every_verb(session: Session) -> dict[str, Callable[[], Coroutine[Any, Any, Any]]]:
@@ -402,94 +383,6 @@ class TestLostReplies:
                 assert loaded.owner == session.owner
 
 
-class TestListening:
-    async def test_killed_connections(self, server: KeyValueServer) -> None:
-        async with opened(server.url) as broker, asking(server) as admin:
-            some, ear = [await make(broker) for _ in range(30)], Ear()
-            for session in some:
-                await broker.follow(session.id, ear)
-            await admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-            await eventually(lambda: len(ear.told_to_look) == 30, what="all are told to look")
-            assert {news.session for news in ear.heard} == {session.id for session in some}
-            for session in some:
-                await session.append("a")
-            await eventually(lambda: len(ear.events()) == 30)
-
-    async def test_deaf_connection(self, server: KeyValueServer) -> None:
-        async with cable(server.port) as wire, opened(wire.url) as broker:
-            session, ear = await make(broker), Ear()
-            await broker.follow(session.id, ear)
-            wire.mute = True
-            await session.append("a")
-            await eventually(lambda: not broker.healthy, what="it notices that it is deaf")
-            wire.mute = False
-            await eventually(lambda: ear.told_to_look, what="followers are told")
-            await session.append("b")
-            await eventually(lambda: ear.events()[-1:] == [(3, b"b")])
-            assert broker.healthy
-
-    async def test_nothing_is_followed_for_ever(self, server: KeyValueServer) -> None:
-        async with opened(server.url) as broker, asking(server) as admin:
-            before = await admin.execute_command("PUBSUB", "SHARDCHANNELS")
-            some, ear = [await make(broker) for _ in range(20)], Ear()
-            for session in some:
-                await broker.follow(session.id, ear)
-            assert len(await admin.execute_command("PUBSUB", "SHARDCHANNELS")) == 20 + len(before)
-            for session in some:
-                broker.unfollow(session.id, ear)
-
-            async def ended() -> bool:
-                return await admin.execute_command("PUBSUB", "SHARDCHANNELS") == before
-
-            await eventually(ended, what="the subscriptions end")
-            await broker.follow(some[0].id, ear)
-            await some[0].append("a")
-            await eventually(lambda: ear.events() == [(2, b"a")])
-
-    async def test_follow_while_away(self, server: KeyValueServer) -> None:
-        async with opened(server.url) as broker, asking(server) as admin:
-            session, ear = await make(broker), Ear()
-            await admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-            await broker.follow(session.id, ear)
-            await session.append("a")
-            await eventually(lambda: (2, b"a") in ear.events() or ear.told_to_look)
-
-    async def test_over_64_kib_only_the_header(self, server: KeyValueServer) -> None:
-        async with opened(server.url) as broker:
-            session, ear = await make(broker), Ear()
-            await broker.follow(session.id, ear)
-            await session.append("x" * 65_536)
-            await session.append("x" * 65_537, "y")
-            await eventually(lambda: len(ear.heard) == 2)
-            assert [len(news.bodies) for news in ear.heard] == [1, 0]
-            assert [(news.first, news.last) for news in ear.heard] == [(2, 2), (3, 4)]
-
-
-class TestClaims:
-    async def test_expired_leases_are_spared_after_an_outage(self, server: KeyValueServer) -> None:
-        async with opened(server.url) as holder, opened(server.url) as thief:
-            session, ear = await make(holder), Ear()
-            await session.append(claimable_at=0.0)
-            fence = (await session.claim(lease_s=0.0)).fence
-            await thief.follow(session.id, ear)
-            async with asking(server) as admin:
-                await admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-            await eventually(lambda: ear.told_to_look)
-            assert await thief.claim("thief", [session.agent], lease_s=9) is None
-            await holder.renew(session.id, fence, lease_s=3600)
-            assert await thief.claim("thief", [session.agent], lease_s=9) is None
-            assert await session.append("mine", fence=fence, n=1) == 2
-
-    async def test_other_runs_are_not(self, server: KeyValueServer) -> None:
-        async with opened(server.url) as broker, asking(server) as admin:
-            session, ear = await make(broker), Ear()
-            await broker.follow(session.id, ear)
-            await admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-            await eventually(lambda: ear.told_to_look)
-            await session.append(claimable_at=0.0)
-            assert (await session.claim()).lost is False
-
-
 class TestKeys:
     async def test_are_those_of_the_design(self, server: KeyValueServer) -> None:
         async with opened(server.url) as broker, asking(server) as admin:
@@ -522,13 +415,3 @@ class TestKeys:
             assert sorted(key.decode().rpartition(":")[2] for key in keys) == ["id", "log", "meta"]
             for key in keys:
                 assert 86_000 < await admin.ttl(key) <= 86_400
-
-    async def test_dangling_ids_leave_the_list(self, server: KeyValueServer) -> None:
-        async with opened(server.url) as broker, asking(server) as admin:
-            session = await make(broker, owner="acme:ann")
-            old, young = broker.now() - 3600, broker.now()
-            await admin.zadd("agw:owner:acme:ann", {"gone": old, "in-the-making": young})
-            found = await broker.sessions("acme:ann", limit=9, before=None)
-            assert found == ([session.id], False)
-            left = await admin.zrange("agw:owner:acme:ann", 0, -1)
-            assert set(left) == {session.id.encode(), b"in-the-making"}

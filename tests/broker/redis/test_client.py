@@ -74,7 +74,7 @@ async def test_an_old_server_is_refused() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
             writer.write(b"+OK\r\n" * data.count(b"CLIENT"))
-            if b"INFO" in data:
+            if b"\nINFO\r" in data:
                 writer.write(b"$%d\r\n%s\r\n" % (len(answer), answer))
         writer.close()
 
@@ -84,6 +84,19 @@ async def test_an_old_server_is_refused() -> None:
         with pytest.raises(ConfigurationError, match=r"6\.2\.14: Redis 7\.0 or a Valkey"):
             await client.check()
         await client.close()
+
+
+async def test_a_server_that_drops_keys_is_warned_of(
+    server: KeyValueServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = RedisClient(server.url)
+    await client.check()
+    assert not caplog.records
+    await client.command("CONFIG", "SET", "maxmemory", "100mb")
+    await client.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    await client.check()
+    assert "maxmemory-policy noeviction, not allkeys-lru" in caplog.text
+    await client.close()
 
 
 async def test_more_calls_than_connections(server: KeyValueServer) -> None:
