@@ -174,6 +174,8 @@ async def test_pings_that_are_never_answered_for_lack_of_reading(
         ping = framed(b"x" * 125, Opcode.PING)
         began = time.monotonic()
         for _ in range(400):
+            if writer.is_closing():
+                break
             writer.write(ping * 100)
             await asyncio.sleep(0)
         await gone(inside)

@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from math import inf
+from typing import cast
 
 import structlog
 from msgspec import Struct
@@ -284,8 +285,10 @@ def usage_of(state: State, run: str) -> Usage | None:
 
 def _innermost(error: Exception) -> Exception:
     """What task groups wrapped, if it is one error."""
-    inside: tuple[Exception, ...] = getattr(error, "exceptions", ())
-    return _innermost(inside[0]) if len(inside) == 1 else error
+    if not isinstance(error, ExceptionGroup):
+        return error
+    group = cast("ExceptionGroup[Exception]", error)
+    return _innermost(group.exceptions[0]) if len(group.exceptions) == 1 else group
 
 
 def _failed(text: str, code: str = "agent.failed") -> inputs.FailRun:

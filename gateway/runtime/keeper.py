@@ -124,7 +124,7 @@ class Keeper:
 
     def leave(self, *, now: bool) -> None:
         """The worker shuts down: park as soon as possible, or (`now`) hand over at once."""
-        self._park_after_s = min(self._park_after_s, 0.0) if self._park_after_s < inf else inf
+        self._park_after_s = 0.0 if self._park_after_s < inf else inf
         self._leaving = now
         self.wake()
 

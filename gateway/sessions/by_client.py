@@ -4,6 +4,7 @@ Pure: no I/O, no clock. Each function adds events to the draft or raises `Protoc
 added any that matter; calls and approvals are in `by_tab`.
 """
 
+import itertools
 from typing import Any
 
 from gateway.sessions.closing import cancel_run, make_way
@@ -58,8 +59,9 @@ def send(draft: Draft, command: cmd.MessageSend, origin: Origin) -> Decision:
         raise ProtocolError("command.conflict", f"Message {message} exists already.")
     parts = _content(command)
     busy = _busy(draft)
-    if busy is not None and (command.if_busy == "steer" or not command.start):
-        if command.after is not None or command.if_busy not in ("steer", "enqueue"):
+    joins = ("steer",) if command.start else ("steer", "enqueue")  # nothing to wait for a run with
+    if busy is not None and command.if_busy in joins:
+        if command.after is not None:
             raise _is_busy(draft)
         _add_message(draft, command, message, parts, origin)
         return draft.done(message=message, run=busy.id)
@@ -69,6 +71,8 @@ def send(draft: Draft, command: cmd.MessageSend, origin: Origin) -> Decision:
         if not command.start:
             return draft.done(message=message)
         return _queue(draft, origin, trigger=message, message=message)
+    if not command.start:
+        raise _is_busy(draft)
     return _queue(
         draft,
         origin,
@@ -145,12 +149,21 @@ def _make_room(draft: Draft, command: cmd.MessageSend | cmd.RunStart, origin: Or
         if command.if_busy == "reject" or (command.after and command.if_busy == "enqueue"):
             raise _is_busy(draft)
         if command.if_busy == "interrupt" and draft.live is not None:
+            if command.after is not None:
+                _drop_steering(draft, command.after)
             cancel_run(draft, draft.live, origin.principal.subject)
     if command.after is not None:
         if _busy(draft) is not None:  # a queued run stands between: its message would vanish
             raise _is_busy(draft)
         if draft.state.messages[-1].id != command.after:
             draft.add(ev.SessionRewound(time=draft.time, after=command.after))
+
+
+def _drop_steering(draft: Draft, after: str) -> None:
+    """Steering that the rewind takes away starts no run."""
+    later = reversed(draft.state.messages)
+    gone = {m.id for m in itertools.takewhile(lambda m: m.id != after, later)}
+    draft.ledger.unread = [m for m in draft.ledger.unread if m not in gone]
 
 
 def _add_message(

@@ -207,14 +207,19 @@ class Store:
             return _repeated(command, stored.digest, stored.answer, stored.seq, digest)
         version, seen = session.version, session.state.seq
         size = self._take_out(session)
-        decision = decide_command(
-            session,
-            command,
-            origin,
-            now=self.broker.now(),
-            new_id=self._new_id,
-            rules=self.rules,
-        )
+        try:
+            decision = decide_command(
+                session,
+                command,
+                origin,
+                now=self.broker.now(),
+                new_id=self._new_id,
+                rules=self.rules,
+            )
+        except ProtocolError:
+            if session.state.seq == seen:  # refused before it changed anything
+                self._cache.put(session, size)
+            raise
         answered = StoredCommand(key, digest, encode(decision.ok)) if keep else None
         if not decision.events:
             self._cache.put(session, size)

@@ -1,7 +1,7 @@
 """`echo`: the whole way of a run, from a message to its end."""
 
 from gateway.agents.echo import echo
-from tests.runtime.stage import Stage, shown
+from tests.runtime.stage import Stage, shown, types
 
 
 async def test_echo_streams_the_message_back() -> None:
@@ -41,3 +41,23 @@ async def test_echo_says_its_input() -> None:
         await stage.command("run.start", input="Hi")
         state = await stage.ended()
     assert [p.text for m in state.messages for p in m.parts] == ["Hi"]  # pyright: ignore[reportAttributeAccessIssue] - text parts
+
+
+async def test_what_an_earlier_attempt_said_is_not_said_again() -> None:
+    stage = Stage([echo])
+    await stage.create("echo")
+    await stage.send("Hi")
+    stage.broker.down_after = b'"message.completed"'
+    async with stage.lost_worker():
+        await stage.until(lambda s: s.messages[-1].status == "complete" and s.messages[1:])
+    stage.broker.down_after, stage.broker.down = b"\0", False
+    stage.clock.advance(15.1)
+    async with stage.worker():
+        await stage.ended()
+    assert types(await stage.events())[4:] == [
+        "message.started",
+        "message.delta",
+        "message.completed",
+        "run.retrying",
+        "run.completed",
+    ]

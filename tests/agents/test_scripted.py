@@ -8,6 +8,7 @@ from gateway.agents.echo import echo
 from gateway.agents.scripted import script, scripted
 from gateway.runtime.failures import AgentError
 from protocol.errors import ProtocolError
+from protocol.values import TextPart
 from tests.runtime.stage import Stage, shown, types
 from tests.support.waiting import eventually
 
@@ -267,6 +268,40 @@ async def test_scenario_6_enqueue_steer_and_interrupt() -> None:
         "interrupted",
         "complete",
     ]
+
+
+async def test_scenario_7_a_lost_worker_is_replayed() -> None:
+    stage = Stage([scripted])
+    await stage.create("scripted", [READ])
+    await stage.send([CALL, {"say": "The heading: {last}", "interval_ms": 10}])
+    async with stage.lost_worker():
+        await stage.waiting()
+        await stage.command("tool.result", call="c_1", output="Hi")
+        await stage.until(lambda s: s.messages[-1].id == "m_3" and s.messages[-1].parts)
+    stage.clock.advance(15.1)
+    async with stage.worker():
+        await stage.ended()
+    events = await stage.events()
+    assert types(events)[9:] == [
+        "tool_call.completed",
+        "message.started",
+        "message.delta",
+        "run.retrying",
+        "message.completed",
+        "message.started",
+        "message.delta",
+        "message.completed",
+        "run.completed",
+    ]
+    retried = next(e for e in events if e["type"] == "run.retrying")
+    assert (retried["attempt"], retried["reason"]) == (2, "worker.lost")
+    assert [e["status"] for e in events if e["type"] == "message.completed"] == [
+        "complete",
+        "discarded",
+        "complete",
+    ]
+    state = await stage.state()
+    assert state.messages[-1].parts == [TextPart('The heading: "Hi"')]
 
 
 # Steps

@@ -9,7 +9,13 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from gateway.broker.base import Append, Broker, Create, News
 from gateway.broker.open import open_broker
@@ -120,6 +126,23 @@ class BrokerMachine(RuleBasedStateMachine):
         finally:
             self.run(self.broker.close())
             self.loop.close()
+
+    @initialize(queued=st.booleans(), held=st.booleans())
+    def begin(self, *, queued: bool, held: bool) -> None:
+        """Two sessions, so that few steps lead to where it gets interesting."""
+        for slot in (0, 1):
+            self.create(slot, 1, None)
+            if queued or held:
+                self.store(slot, b"queued", claimable_at=PAST)
+        if held:
+            self.claim(3600.0)
+
+    def store(self, slot: int, text: bytes, **rest: Any) -> None:
+        session = self.ids[slot]
+        model = self.models[session]
+        append = Append(session=session, epoch=model.epoch, bodies=[text], control=1, **rest)
+        model.store(append)
+        assert self.outcome(self.broker.append(append)) == model.seq
 
     @rule(slot=SLOTS, count=st.integers(1, 3), key=st.none() | KEYS)
     def create(self, slot: int, count: int, key: str | None) -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from gateway.auth import Grant
+from gateway.delivery.connection import Connection
 from gateway.settings import Settings
 from protocol.errors import ProtocolError
 from protocol.values import Detail, Principal
@@ -494,3 +495,42 @@ async def test_going_away_is_announced(inside: InProcess) -> None:
         await inside.delivery.roster.drain(0.01)
         goaway = await page.get("goaway")
         assert (goaway["reason"], goaway["reconnect_after_ms"]) == ("restart", 0)
+
+
+async def test_a_bug_of_ours_ends_one_connection_alone(
+    inside: InProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(inside) as other, connected(inside) as page:
+
+        def broken(*_: Any) -> Any:
+            raise KeyError("a bug")
+
+        members = [m for m in inside.delivery.roster._members if isinstance(m, Connection)]
+        (connection,) = [member for member in members if member._peer is page]
+        monkeypatch.setattr(connection, "_dispatch", broken)
+        page.say({"type": "ping"})
+        await eventually(lambda: page.closed)
+        assert page.closed == 1012
+        other.say({"type": "ping"})
+        await other.get("pong")
+    assert "failed" in caplog.text
+
+
+async def test_pongs_and_pings_need_no_answer_but_a_pong(inside: InProcess) -> None:
+    async with connected(inside) as page:
+        page.say({"type": "pong"}, {"type": "ping"}, {"type": "pong"})
+        await page.get("pong")
+        assert [f["type"] for f in page.frames] == ["welcome", "pong"]
+
+
+async def test_answers_that_nobody_takes_end_the_connection(inside: InProcess) -> None:
+    async with connected(inside) as page:
+        page.block()
+        for _ in range(4):
+            page.say("\n".join(['{"type":"' + "x" * 50 + '"}'] * 90))
+        await inside.create("s_1")
+        (connection,) = inside.delivery.roster._members
+        assert isinstance(connection, Connection)
+        for _ in range(30):
+            connection._send(b'"' + b"x" * 100_000 + b'"')
+        assert page.closed == 4458

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -235,3 +236,61 @@ async def test_a_hub_begins_only_in_the_epoch_of_its_feed(broker: LossyBroker) -
     feed = await hub.follow("s_1", Watcher())
     assert hub.begin(feed, State(session="s_1", epoch="e_1", seq=5))
     assert not hub.begin(feed, State(session="s_1", epoch="e_2", seq=1))
+
+
+async def test_a_gap_that_the_log_no_longer_has(inside: InProcess, broker: LossyBroker) -> None:
+    feed = await begun(inside, Watcher())
+    broker.deaf = True
+    await inside.append("s_1", *(delta(str(n)) for n in range(9)))
+    await asyncio.sleep(0)
+    broker.deaf = False
+    broker._sessions["s_1"].trim(5)
+    await inside.append("s_1", delta("heard"))
+    await eventually(lambda: feed.last == 11)
+    assert feed.after(11) == ()
+    assert feed.after(1) is None
+
+
+async def test_a_log_that_changes_while_a_gap_is_filled(
+    inside: InProcess, broker: LossyBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watcher = Watcher()
+    feed = await begun(inside, watcher)
+    read = broker.read
+
+    async def too_late(*args: Any, **kwargs: Any) -> Any:
+        broker._sessions["s_1"].epoch = "e_new"
+        return await read(*args, **kwargs)
+
+    monkeypatch.setattr(broker, "read", too_late)
+    broker.deaf = True
+    await inside.append("s_1", delta("unheard"))
+    await asyncio.sleep(0)
+    broker.deaf = False
+    inside.delivery.hub._news(News("s_1", feed.epoch, 2, 2, 0, ()))
+    await eventually(lambda: feed.epoch == "e_new")
+    assert feed.last == 2
+
+
+async def test_a_word_of_events_that_the_log_does_not_have(inside: InProcess) -> None:
+    feed = await begun(inside, Watcher())
+    inside.delivery.hub._news(News("s_1", feed.epoch, 7, 7, 0, ()))
+    assert feed.behind
+    await eventually(lambda: not feed.behind)
+    assert feed.last == 1
+
+
+async def test_a_failure_that_nobody_thought_of_is_tried_again(
+    inside: InProcess, broker: LossyBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "TICK_S", 0.01)
+    feed = await begun(inside, Watcher())
+    heads = broker.heads
+
+    async def broken(sessions: Sequence[str]) -> Any:
+        monkeypatch.setattr(broker, "heads", heads)
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(broker, "heads", broken)
+    inside.delivery.hub._news(News("s_1", "", 0, 0, 0, ()))
+    await eventually(lambda: not feed.behind)

@@ -96,3 +96,30 @@ async def test_options_are_replaced_and_a_refused_change_leaves_the_old_ones() -
             await inside.append("s_1", delta("hm", kind="thinking"), delta("x", part=1))
             await page.get("message.delta", seq=3)
             assert not page.find("message.delta", seq=2)
+
+
+async def test_of_a_log_that_never_agrees_with_its_news() -> None:
+    async with in_process() as inside, connected(inside) as page:
+        await inside.create("s_1")
+        hub = inside.delivery.hub
+        hub.begin = lambda feed, state: False  # the broker flickers
+        page.say({"type": "session.subscribe", "id": "k_1", "session": "s_1"})
+        assert (await page.get("error", id="k_1"))["code"] == "broker.unavailable"
+        assert hub._follows == {}
+
+
+async def test_a_page_of_a_log_that_is_gone_begins_anew() -> None:
+    broker = Flaky()
+    async with in_process(broker=broker, settings=Settings(feed_events=10)) as inside:
+        await inside.create("s_1")
+        async with connected(inside, hello={"sessions": [{"session": "s_1"}]}) as page:
+            await page.get("subscribed")
+            page.block()
+            for n in range(40):
+                await inside.append("s_1", delta(str(n)))
+            broker._sessions["s_1"].trim(20)
+            page.unblock()
+            again = await page.get("subscribed", seq=41)
+            assert again["recovered"] is False
+            await inside.append("s_1", delta("live"))
+            await page.get("message.delta", seq=42)

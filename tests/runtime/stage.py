@@ -63,6 +63,8 @@ class FaultyBroker(MemoryBroker):
     lost_replies = 0
     """So many appends are stored, and their answers lost."""
 
+    down_after = b"\0"
+    """The connection is cut when an event with this in it was stored."""
     copies = 1
     """How often news arrive; 0: not at all."""
 
@@ -77,10 +79,18 @@ class FaultyBroker(MemoryBroker):
     async def append(self, append: Append) -> int:
         self._reach()
         seq = await super().append(append)
+        if any(self.down_after in body for body in append.bodies):
+            self.down = True
         if self.lost_replies and append.fence is not None:
             self.lost_replies -= 1
             raise BrokerUnavailable("the reply was lost")
         return seq
+
+    async def read(
+        self, session: str, after: int, limit: int, *, epoch: str = ""
+    ) -> Sequence[tuple[int, bytes]]:
+        self._reach()
+        return await super().read(session, after, limit, epoch=epoch)
 
     async def renew(self, session: str, fence: int, *, lease_s: float) -> float:
         self._reach()
@@ -100,6 +110,10 @@ class FaultyBroker(MemoryBroker):
 
     def unfollow(self, session: str, follower: Follower) -> None:
         super().unfollow(session, self._deliver_to[follower])
+
+    def followers(self) -> list[Follower]:
+        """Whoever follows a session, reached even while nothing is delivered."""
+        return list(self._deliver_to)
 
     async def due_timers(self, limit: int) -> Sequence[str]:
         self._reach()

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from gateway.errors import BrokerUnavailable
 from gateway.runtime.agent import FunctionAgent, agent
-from gateway.runtime.children import ChildResult
+from gateway.runtime.children import FORGOTTEN, ChildResult, ended
 from gateway.runtime.context import RunContext
 from gateway.runtime.failures import AgentError
 from protocol.frames import SessionRow
@@ -136,3 +137,38 @@ async def test_a_replayed_parent_does_not_run_an_ended_child_again() -> None:
         await stage.ended()
     assert results == [1, 1, 2]
     assert len(runs) == 2
+
+
+async def test_a_child_survives_an_unreachable_broker() -> None:
+    results: list[ChildResult] = []
+    stage = Stage([parent("child", results), child])
+    refuse = {"start_child": 1, "load": 1}
+
+    def flaky(owner: Any, verb: str) -> None:
+        real = getattr(owner, verb)
+
+        async def maybe(*args: Any, **rest: Any) -> Any:
+            in_child = verb == "start_child" or args[0] != "s_0"
+            if in_child and refuse[verb]:
+                refuse[verb] -= 1
+                raise BrokerUnavailable
+            return await real(*args, **rest)
+
+        setattr(owner, verb, maybe)
+
+    await stage.create("parent")
+    flaky(stage.store, "start_child")
+    flaky(stage.store, "load")
+    async with stage.worker():
+        await stage.send("Hi")
+        await stage.ended()
+    assert [r.status for r in results] == ["completed"]
+    assert refuse["start_child"] == refuse["load"] == 0
+
+
+async def test_an_end_that_nobody_remembers_is_a_failure() -> None:
+    stage = Stage([])
+    await stage.create("nobody")
+    parent_session = await stage.store.load("s_0", DEV)
+    result = await ended(stage.store, parent_session, "s_0", "r_unknown")
+    assert (result.status, result.error) == ("failed", FORGOTTEN)

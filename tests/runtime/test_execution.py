@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.broker.base import Append
 from gateway.runtime.agent import FunctionAgent, agent
 from gateway.runtime.context import RunContext
 from gateway.runtime.execution import usage_of
@@ -144,6 +145,32 @@ async def test_stop_before_any_worker_came() -> None:
         await stage.parked(worker)
     started = [e["run"] for e in await stage.events() if e["type"] == "run.started"]
     assert started == ["r_2"]
+
+
+@pytest.mark.parametrize("queued_meanwhile", [False, True])
+async def test_a_claim_with_nothing_to_run_is_given_back(queued_meanwhile: bool) -> None:
+    async def done(_run: RunContext) -> None: ...
+
+    stage = Stage([agent(name="a")(done)])
+    await stage.create("a")
+    released: list[Any] = []
+    release = stage.broker.release
+
+    async def racing(session: str, fence: int, **rest: Any) -> None:
+        released.append(rest["claimable_at"])
+        if queued_meanwhile and len(released) == 1:
+            await stage.send("Hi")
+        await release(session, fence, **rest)
+
+    stage.broker.release = racing
+    wake = Append(session="s_0", epoch="e_1", bodies=[], control=0, claimable_at=stage.clock())
+    await stage.broker.append(wake)
+    async with stage.worker():
+        await eventually(lambda: released)
+        if not queued_meanwhile:
+            await stage.send("Hi")
+        await stage.ended()
+    assert released == ([None, stage.clock()] if queued_meanwhile else [None])
 
 
 async def test_an_agent_that_ignores_its_cancellation_is_abandoned() -> None:

@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
+from gateway.broker.base import News
 from gateway.errors import BrokerUnavailable, Conflict
 from gateway.runtime.agent import FunctionAgent, agent
 from gateway.runtime.context import RunContext
 from gateway.runtime.lease import LeaseTimes
+from gateway.sessions import inputs
+from gateway.sessions.draft import RuleBrokenError
 from protocol.state import State
 from tests.runtime.stage import FaultyBroker, Stage, shown, types
 from tests.support.waiting import eventually
@@ -145,6 +148,42 @@ async def test_the_first_delta_goes_out_at_once_and_later_ones_together() -> Non
         await stage.ended()
     said = [e["delta"] for e in await stage.events() if e["type"] == "message.delta"]
     assert said == ["first ", "and then the rest"]
+
+
+async def test_a_gap_is_read_when_the_broker_can_be_reached_again() -> None:
+    stage = Stage([caller("none")])
+    await stage.create("a", [SCAN])
+    async with stage.worker():
+        await stage.send("Hi")
+        await stage.waiting()
+        stage.broker.copies = 0
+        await stage.command("tool.result", call="c_1", output="x")
+        stage.broker.down = True
+        for follower in stage.broker.followers():
+            follower(News("s_0", "", 0, 0, 0, ()))  # the listener had to reconnect
+        await asyncio.sleep(0.05)
+        stage.broker.copies, stage.broker.down = 1, False
+        state = await stage.ended()
+    assert output(state) == ["x"]
+
+
+async def test_a_broken_rule_is_the_agents_error_and_loses_no_text() -> None:
+    async def misuse(run: RunContext) -> str:
+        message = await run.open_message()
+        await message.text("Hello")
+        with pytest.raises(RuleBrokenError, match="not the open one"):
+            await run._recorder.step(inputs.EndMessage(message="m_other"))
+        await message.text(", world")
+        await message.end()
+        return "went on"
+
+    stage = Stage([agent(name="a")(misuse)])
+    await stage.create("a")
+    async with stage.worker():
+        await stage.send("Hi")
+        state = await stage.ended()
+    assert output(state) == "went on"
+    assert [p.text for p in state.messages[1].parts] == ["Hello, world"]  # pyright: ignore[reportAttributeAccessIssue] - a text part
 
 
 # Parking

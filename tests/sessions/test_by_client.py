@@ -272,6 +272,28 @@ def test_after_with_interrupt_stops_and_rewinds() -> None:
     assert sent.claimable_at == bench.clock()
 
 
+def test_after_with_interrupt_takes_unread_steering_away() -> None:
+    bench = Bench()
+    bench.running()
+    bench.send("Steer", if_busy="steer")
+    sent = bench.send("Other", after="m_1", if_busy="interrupt")
+    assert [event["type"] for event in wire(sent.events)] == [
+        "run.cancelled",
+        "session.rewound",
+        "message.added",
+        "run.queued",
+    ]
+    assert bench.session.ledger.unread == []
+
+
+def test_interrupt_with_a_message_that_starts_nothing() -> None:
+    bench = Bench()
+    bench.running()
+    sent = bench.send(start=False, if_busy="interrupt")
+    assert [event["type"] for event in wire(sent.events)] == ["run.cancelled", "message.added"]
+    assert bench.state.queue == []
+
+
 def test_after_with_interrupt_would_lose_what_waits() -> None:
     bench = Bench()
     bench.running()
