@@ -281,7 +281,7 @@ class Server(uvicorn.Server):
         self._drain_s = drain_s
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """The base class would close every socket at once (FACTS: `Server.shutdown`)."""
+        """The base class would close every socket at once."""
         for server in self.servers:
             server.close()
         for listener in sockets or []:

@@ -1,4 +1,4 @@
-"""Every frame up (DESIGN 4.1).
+"""Every frame up (docs/protocol.md).
 
 `Command`s act on one session, carry an `id` that makes them idempotent, and are also taken by
 `POST /v1/sessions/{id}/commands`; the rest is about the connection. Unknown fields are ignored.

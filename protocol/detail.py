@@ -1,4 +1,4 @@
-"""What may leave the server (DESIGN 4.5): one closed table, for events and for `state` alike.
+"""What may leave the server (docs/protocol.md): one closed table, for events and for `state` alike.
 
 event x field x part kind → the lowest detail that sees it. **What the tables do not name is
 hidden**: a new field stays on the server until somebody decides about it here. The two

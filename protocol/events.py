@@ -1,4 +1,4 @@
-"""Every event of a session (DESIGN 4.3) without `session` and `seq`.
+"""Every event of a session (docs/protocol.md) without `session` and `seq`.
 
 That is how events are stored and published; whoever sends one down splices the two in front.
 `time` is RFC 3339 UTC with milliseconds. Control events raise the session's version, stream

@@ -1,4 +1,4 @@
-"""Every frame down that is not an event (DESIGN 4.2).
+"""Every frame down that is not an event (docs/protocol.md).
 
 They have no `time` and never move a cursor, except `cursor` itself and `subscribed`.
 """

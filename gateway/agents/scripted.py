@@ -1,4 +1,4 @@
-"""Does what its message says: a JSON list of steps. For tests, demos and load (DESIGN section 5).
+"""Does what its message says: a JSON list of steps. For tests, demos and load (docs/agents.md).
 
 The message's text, or the run's input, is read and checked as a whole before the first step.
 Replayed: an attempt after the first skips what is committed, with its pauses.

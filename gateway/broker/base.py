@@ -1,4 +1,4 @@
-"""The contract of a broker (DESIGN section 6): verbs, values, promises.
+"""The contract of a broker (docs/architecture.md): verbs, values, promises.
 
 Values and the `Broker` protocol only. A broker stores bytes: it never decodes an event, a state or
 an answer. The same contract suite (`tests/broker`) runs against every implementation.

@@ -1,6 +1,6 @@
 """From the broker to connections: feeds, subscriptions with cursors, outboxes, the protocol.
 
-Wake up, then pull (DESIGN sections 3 and 7): news of a session goes into its feed; a connection
+Wake up, then pull (docs/architecture.md): news of a session goes into its feed; a connection
 is told "session X has news" and pulls what lies behind its cursors. No sockets here: a
 `peer.Peer` is whatever carries text messages.
 """

@@ -1,9 +1,9 @@
-"""The protocol of one connection (DESIGN 4.1, 4.2, 7), whatever transport carries it.
+"""The protocol of one connection (docs/protocol.md), whatever transport carries it.
 
 Frames come in by the reader (`run`), which waits for nobody but the client: commands and
 subscriptions go into the lane of their session. Frames go out by `flush`, which the hub calls
 after every turn in which there was something for this connection. Refusals are error frames; the
-connection itself ends only by a close code of DESIGN 4.6.
+connection itself ends only by a close code of docs/protocol.md.
 """
 
 import asyncio
@@ -38,6 +38,8 @@ FLOOD_LIMIT, FLOOD_WITHIN_S = 50, 10.0
 SMALL_COST = 0.1  # of an ack or a pong, against a command's 1
 EXPIRING_S = 60.0
 EXPIRED_S = 25.0
+GONE = 1005
+"""Stands for a client that left by itself, however it did: no close code of ours."""
 RECEIVED = (cmd.Ack, cmd.PingUp, cmd.PongUp)
 
 Answer = Callable[[], Awaitable[down.Down | None]]
@@ -100,14 +102,15 @@ class Connection:
         finally:
             self._end()
             metrics.connections.dec()
-            metrics.closed(self.close_code or 1005)
+            metrics.closed(self.close_code or GONE)
             principal = self._grant.principal if self._grant else None
             roster.leave(self, principal, self.client)
             if self._subscriptions is not None:
                 self._subscriptions.close()
 
     def _end(self) -> None:
-        """Jobs that run go on to their end; nothing else begins."""
+        """Jobs that run go on to their end; nothing else begins, nothing more is sent."""
+        self.close_code = self.close_code or GONE
         if self._lanes is not None:
             self._lanes.drop()
         if self._subscriptions is not None:
@@ -402,7 +405,7 @@ class Connection:
         self._shut(1012)
 
     def close(self, code: int) -> None:
-        """Ends the connection with a code of DESIGN 4.6; what waits and fits goes out before."""
+        """Ends the connection with a close code; what waits and fits goes out before."""
         if self.close_code is None:
             self.flush()
             self._shut(code)

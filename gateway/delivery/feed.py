@@ -79,7 +79,7 @@ class Entry:
 
 
 def _stripped(body: bytes) -> bytes:
-    """The body without a provider's private data, which leaves at no detail (DESIGN section 5)."""
+    """The body without a provider's private data, which leaves at no detail (docs/protocol.md)."""
     event = decode_event(body)
     if event is None:
         return b""

@@ -1,6 +1,6 @@
 """Work in order per key, without one key waiting for another.
 
-A connection's commands and subscriptions on one session keep their order (DESIGN 4.1), and a
+A connection's commands and subscriptions on one session keep their order (docs/protocol.md), and a
 session whose broker hangs holds up no other. A lane is a queue and, while there is work in it,
 one task of the group.
 """

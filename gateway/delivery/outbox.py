@@ -1,7 +1,7 @@
 """What waits to go down one connection: control frames, and subscriptions with news.
 
 Control frames first, then the subscriptions in turn, at most 64 KiB of each, joined into messages
-of at most 256 KiB (DESIGN section 7). Events do not queue here: a subscription only stands in line
+of at most 256 KiB (docs/protocol.md). Events do not queue here: a subscription only stands in line
 and is pulled when its turn comes. Nothing here knows the transport.
 """
 

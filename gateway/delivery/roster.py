@@ -1,7 +1,7 @@
 """The connections of this process: one per (principal, client id), told of time and of the end.
 
 The second to come with the same client id wins: it is the same tab, back before its old socket
-was known to be dead (DESIGN 4.6, 4409).
+was known to be dead (docs/protocol.md).
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class Member(Protocol):
     """A connection, as the roster sees it."""
 
     def close(self, code: int) -> None:
-        """Ends it with a code of DESIGN 4.6."""
+        """Ends it with a code of docs/protocol.md."""
         ...
 
     def tick(self, now: float) -> None:

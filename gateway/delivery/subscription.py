@@ -2,7 +2,7 @@
 
 `pull` is the only way that events reach a connection, live and in a replay alike: from the feed,
 or from a page of the log when the feed no longer reaches back. It gives every event that the view
-sees, once, in seq order (DESIGN section 9). It does no I/O: if a page is needed it says so.
+sees, once, in seq order (docs/protocol.md). It does no I/O: if a page is needed it says so.
 """
 
 import enum

@@ -1,4 +1,4 @@
-"""How many frames a client may have been sent and not yet acknowledged (DESIGN section 7)."""
+"""How many frames a client may have been sent and not yet acknowledged (docs/protocol.md)."""
 
 from collections import deque
 

@@ -203,6 +203,9 @@ class Execution:
         )
         if self._agent.resume == "history":
             await self._settle()
+        live = self._keeper.state.live_run
+        if live is None or live.id != run:  # stopped before it began: the keeper ends this task
+            await self._keeper.until(lambda _: False)
         return RunContext(hold)
 
     async def _settle(self) -> None:

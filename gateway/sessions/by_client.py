@@ -1,4 +1,4 @@
-"""Decisions on what clients ask about a session, its messages and its runs (DESIGN 4.1).
+"""Decisions on what clients ask about a session, its messages and its runs (docs/protocol.md).
 
 Pure: no I/O, no clock. Each function adds events to the draft or raises `ProtocolError` before it
 added any that matter; calls and approvals are in `by_tab`.

@@ -1,4 +1,4 @@
-"""Decisions on what tabs and people do about calls and approvals (DESIGN section 8).
+"""Decisions on what tabs and people do about calls and approvals (docs/protocol.md).
 
 Pure. Time first: what has run out by now is closed or released before a tab is heard, so an answer
 never depends on whether a timer was late.

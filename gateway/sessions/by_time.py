@@ -1,4 +1,4 @@
-"""Decisions of time: what happens when nobody does anything (DESIGN 4.3, section 8).
+"""Decisions of time: what happens when nobody does anything (docs/protocol.md).
 
 `expire` adds the events that are due; `next_deadline` says when to look again. Both are
 functions of the session and the time alone, so any process may act on them, more than once.

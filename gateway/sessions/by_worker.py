@@ -1,4 +1,4 @@
-"""Decisions on what a worker does in the run it holds (DESIGN 4.3, section 5).
+"""Decisions on what a worker does in the run it holds (docs/protocol.md).
 
 Pure. The rules that every producer keeps stand here; what breaks one is refused with
 `RuleBrokenError` and never stored.

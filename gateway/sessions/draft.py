@@ -19,7 +19,7 @@ NewId = Callable[[str], str]
 
 
 class RuleBrokenError(GatewayError):
-    """A producer tried what DESIGN 4.3 forbids; a bug of the runtime or an agent."""
+    """A producer tried what docs/protocol.md forbids; a bug of the runtime or an agent."""
 
 
 class Rules(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The HTTP routes (DESIGN 4.8): what a WebSocket client can ask, asked once and answered once.
+"""The HTTP routes (docs/protocol.md): what a WebSocket client asks, asked and answered once.
 
 Bodies and answers are the frames of the native protocol as JSON; a refusal has the status that
 `protocol.codes` gives it. No decision about a session is made here.
@@ -30,7 +30,7 @@ from protocol.errors import ProtocolError, malformed
 from protocol.state import newest
 from protocol.values import Detail, Id
 
-NO_TAB = ""  # a run of no tab is offered to all at once (DESIGN section 8)
+NO_TAB = ""  # a run of no tab is offered to all at once (docs/protocol.md)
 BODY_S = 30.0
 
 T = TypeVar("T")

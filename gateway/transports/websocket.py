@@ -1,4 +1,4 @@
-"""The native protocol over WebSocket: `/v1/ws` (DESIGN section 4).
+"""The native protocol over WebSocket: `/v1/ws` (docs/protocol.md).
 
 Under the server of `gateway.server` frames are written straight to the socket: it puts a
 `DirectWriter` into `scope["extensions"]["gateway"]`. Under any other ASGI server a writer task
@@ -7,7 +7,6 @@ awaits `send`. No frame is looked at here.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any, Protocol, cast
 
 from starlette.requests import HTTPConnection
@@ -125,7 +124,7 @@ class AwaitingPeer:
 
 
 def _content(message: Any) -> str | bytes | None:
-    """What an ASGI message carries. FACTS: `receive_text` fails on a binary one."""
+    """What an ASGI message carries. `receive_text` fails on a binary one."""
     if message["type"] != "websocket.receive":
         return None
     text = message.get("text")
@@ -136,14 +135,11 @@ def native_endpoint(delivery: Delivery, allowed: OriginCheck) -> Endpoint:
     """The endpoint of `/v1/ws`. `allowed` says whether a page of that Origin may connect."""
 
     async def endpoint(socket: WebSocket) -> None:
-        if not allowed(socket):
-            await _deny(socket, 403, "This origin may not connect.")
-            return
-        offered = cast("list[str]", socket.scope.get("subprotocols", []))
-        if offered and SUBPROTOCOL not in offered:
-            await _deny(socket, 400, f"This server speaks {SUBPROTOCOL}.")
-            return
-        await socket.accept(SUBPROTOCOL if offered else None)
+        try:
+            if not await _accepted(socket, allowed):
+                return
+        except (WebSocketDisconnect, RuntimeError, OSError):
+            return  # the client did not wait for the answer
         extensions = cast("dict[str, Any]", socket.scope.get("extensions") or {})
         writer = cast("DirectWriter | None", extensions.get("gateway"))
         if writer is not None:
@@ -153,6 +149,19 @@ def native_endpoint(delivery: Delivery, allowed: OriginCheck) -> Endpoint:
         await _run_both(Connection(peer, delivery), peer)
 
     return endpoint
+
+
+async def _accepted(socket: WebSocket, allowed: OriginCheck) -> bool:
+    """Answers the handshake; False: with a refusal."""
+    if not allowed(socket):
+        await _deny(socket, 403, "This origin may not connect.")
+        return False
+    offered = cast("list[str]", socket.scope.get("subprotocols", []))
+    if offered and SUBPROTOCOL not in offered:
+        await _deny(socket, 400, f"This server speaks {SUBPROTOCOL}.")
+        return False
+    await socket.accept(SUBPROTOCOL if offered else None)
+    return True
 
 
 async def _run_both(connection: Connection, peer: AwaitingPeer) -> None:
@@ -171,8 +180,7 @@ async def _deny(socket: WebSocket, status: int, text: str) -> None:
     if "websocket.http.response" in (socket.scope.get("extensions") or {}):
         await socket.send_denial_response(PlainTextResponse(text + "\n", status))
         return
-    with suppress(RuntimeError):
-        await socket.close(4403 if status == 403 else 4406, text)
+    await socket.close(4403 if status == 403 else 4406, text)
 
 
 _PEERS: tuple[type[Peer], ...] = (DirectPeer, AwaitingPeer)

@@ -438,6 +438,18 @@ class TestSnapshots:
             await broker.read(session.id, 35, 100)
         assert await session.append("more") == 62
 
+    @pytest.mark.parametrize("keep", [0, 1, 2, 5, 6])
+    async def test_keeps_exactly_that_of_single_events(self, broker: Broker, keep: int) -> None:
+        session = await make(broker)
+        for i in range(2, 8):
+            await session.append(str(i))
+        await broker.put_snapshot(session.id, session.epoch, 6, b"at 6", keep_events=keep)
+        kept = await broker.read(session.id, 6 - keep, 100)
+        assert [seq for seq, _ in kept] == list(range(7 - keep, 8))
+        if keep < 6:
+            with pytest.raises(Trimmed):
+                await broker.read(session.id, 5 - keep, 100)
+
 
 class TestDelete:
     async def test_missing_to_append_afterwards(self, broker: Broker) -> None:

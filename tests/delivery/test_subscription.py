@@ -189,7 +189,7 @@ def test_another_epoch_needs_the_state() -> None:
     assert pulled(subscription) == ([], Need.NEWS)
 
 
-# --- the promise of DESIGN section 9, for any interleaving
+# --- the promise of docs/protocol.md, for any interleaving
 
 EVENTS = st.one_of(
     st.builds(

@@ -30,7 +30,11 @@ class Way:
     swallow: bool = False
     """What comes is read and lost: a black hole without a FIN."""
     trickle: bool = False
-    """One byte at a time, each in a segment and a turn of the loop of its own."""
+    """One byte at a time, each in a turn of the loop of its own."""
+    swallowed: int = 0
+    """Bytes lost so far."""
+    quota: int | None = None
+    """After so many bytes more the connection that carries the last of them is reset; once."""
     flowing: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -46,7 +50,7 @@ class Link:
         self.client = client
         self.server = server
         self.opened = opened
-        self.doomed = False  # its next reply is lost, and the link with it
+        self.doomed = False  # its next reply is lost
 
     def reset(self) -> None:
         """Ends both sides with an RST."""
@@ -70,6 +74,7 @@ class FaultProxy:
         self.opened = 0  # connections so far
         self.caught = asyncio.Event()
         self._fatal: Match | None = None
+        self._resets = True
         self._links: set[Link] = set()
 
     # --- addresses
@@ -117,7 +122,7 @@ class FaultProxy:
         self.refusing = False
         self._fatal = None
         for way in (self.up, self.down):
-            way.delay_s, way.swallow, way.trickle = 0.0, False, False
+            way.delay_s, way.swallow, way.trickle, way.quota = 0.0, False, False, None
             way.flowing.set()
 
     def cut(self) -> int:
@@ -126,6 +131,10 @@ class FaultProxy:
         for link in links:
             link.reset()
         return len(links)
+
+    def cut_after(self, size: int, direction: Direction) -> None:
+        """Once: RST in the middle of what flows, after so many bytes of it."""
+        self.way(direction).quota = size
 
     def refuse(self) -> None:
         """Cuts, and cuts whoever connects."""
@@ -137,12 +146,13 @@ class FaultProxy:
         for link in self._links:
             (link.server if direction == "up" else link.client).write_eof()
 
-    def lose_reply(self, match: Match = lambda _: True) -> None:
-        """Once: what goes up and fits arrives, but the reply is lost and the connection reset.
+    def lose_reply(self, match: Match = lambda _: True, *, reset: bool = True) -> None:
+        """Once: what goes up and fits arrives, but the reply to it is lost.
 
-        `match` sees single pieces as they are read. `caught` is set when the reply was lost.
+        Then the connection is reset, or (`reset=False`) silent for ever. `match` sees single
+        pieces as they are read. `caught` is set when the reply was lost.
         """
-        self._fatal = match
+        self._fatal, self._resets = match, reset
         self.caught.clear()
 
     # --- forwarding
@@ -177,12 +187,22 @@ class FaultProxy:
                 link.doomed, self._fatal = True, None
             elif way is self.down and link.doomed:
                 self.caught.set()
-                raise ConnectionResetError
+                if self._resets:
+                    raise ConnectionResetError
+                continue
             await way.flowing.wait()
             if way.delay_s:
                 await asyncio.sleep(way.delay_s)
             if way.swallow:
+                way.swallowed += len(data)
                 continue
+            if way.quota is not None:
+                data, way.quota = data[: way.quota], way.quota - len(data)
+                if way.quota <= 0:
+                    way.quota = None
+                    writer.write(data)
+                    await writer.drain()
+                    raise ConnectionResetError
             pieces = [data[at : at + 1] for at in range(len(data))] if way.trickle else [data]
             for piece in pieces:
                 writer.write(piece)

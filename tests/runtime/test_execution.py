@@ -173,6 +173,38 @@ async def test_a_claim_with_nothing_to_run_is_given_back(queued_meanwhile: bool)
     assert released == ([None, stage.clock()] if queued_meanwhile else [None])
 
 
+async def test_an_agent_stopped_before_it_began_is_not_called() -> None:
+    begun: list[str] = []
+
+    async def begin(run: RunContext) -> None:
+        begun.append(run.id)
+        await asyncio.Event().wait()
+
+    stage = Stage([agent(name="a", resume="replay")(begin)])
+    await stage.create("a")
+    await stage.send("Hi")
+    async with stage.lost_worker():
+        await eventually(lambda: begun)
+    stage.clock.advance(15.1)
+    read = stage.broker.read
+
+    async def stopped_meanwhile(*args: Any, **rest: Any) -> Any:
+        if not stops:
+            stops.append(True)
+            await stage.command("run.interrupt")
+            for _ in range(5):  # the keeper folds the news before the agent's task goes on
+                await asyncio.sleep(0)
+        return await read(*args, **rest)
+
+    stops: list[bool] = []
+    stage.broker.read = stopped_meanwhile
+    async with stage.worker() as worker:
+        await eventually(lambda: stops)
+        await stage.parked(worker)
+    assert begun == ["r_1"]
+    assert types(await stage.events())[-2:] == ["run.retrying", "run.cancelled"]
+
+
 async def test_an_agent_that_ignores_its_cancellation_is_abandoned() -> None:
     ends: list[str] = []
     give_up = asyncio.Event()

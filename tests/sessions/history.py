@@ -1,4 +1,4 @@
-"""The rules of DESIGN 4.3 as a checker that reads a log append by append.
+"""The rules of docs/protocol.md as a checker that reads a log append by append.
 
 It keeps books of its own and shares no code with the fold or the decider, so that a mistake there
 is not repeated here. Use it as `History().check(appends)`.

@@ -1,4 +1,4 @@
-"""`Tab`: one page, as raw as it can be, that speaks the native protocol (DESIGN section 4).
+"""`Tab`: one page, as raw as it can be, that speaks the native protocol (docs/protocol.md).
 
 It keeps every frame in the order it came and adds nothing of its own: no reconnect, no fold,
 no acks. What the real clients do on top of the wire is tested with the real clients.

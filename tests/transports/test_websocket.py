@@ -1,13 +1,17 @@
 """The native endpoint under both kinds of server."""
 
+import asyncio
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from starlette.websockets import WebSocket
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from gateway.settings import Settings
+from gateway.transports.websocket import native_endpoint
 from tests.support.inprocess import InProcess, delta, in_process, serving
 from tests.support.waiting import eventually
 from tests.support.wire import Tab
@@ -108,3 +112,93 @@ async def test_another_version_or_origin_is_refused(inside: InProcess) -> None:
         async with Tab(url, origin="https://app.example", subprotocols=None) as tab:
             assert tab._socket is not None
             assert tab._socket.subprotocol is None
+
+
+SESSIONS = [f"s_{n}" for n in range(6)]
+
+
+async def restless(url: str, rng: random.Random, client: str) -> None:
+    """A tab that reconnects again and again, acknowledges or not, and never misses an event."""
+    positions: dict[str, dict[str, Any]] = {}
+    for _ in range(6):
+        wanted: list[dict[str, Any]] = [
+            {"session": session, **positions.get(session, {}), "window": rng.choice([1, 8, 512])}
+            for session in rng.sample(SESSIONS, 3)
+        ]
+        tab = await Tab(url, client=client, sessions=wanted).open()
+        for subscription in wanted:
+            await tab.wait_for("subscribed", session=subscription["session"])
+        for _ in range(rng.randint(1, 20)):
+            acks = [tab.position(subscription["session"]) for subscription in wanted]
+            await tab.send(
+                *({"type": "ack", "session": at["session"], "seq": at["after"]} for at in acks)
+            )
+            await asyncio.sleep(0.003)
+        if rng.random() < 0.5:
+            await tab.cut()
+        await tab.close()
+        assert tab.find("error") == []
+        for subscription in wanted:
+            session = subscription["session"]
+            tab.assert_dense(session)
+            if "after" in subscription:
+                assert tab.find("subscribed", session=session, recovered=True)
+            positions[session] = tab.position(session)
+
+
+async def test_reconnects_windows_and_cuts_leave_no_hole(url: str, inside: InProcess) -> None:
+    rng = random.Random(4)
+    for session in SESSIONS:
+        await inside.create(session)
+
+    async def produce() -> None:
+        while True:
+            for session in SESSIONS:
+                events = (delta("x" * rng.randint(1, 60)) for _ in range(rng.randint(1, 30)))
+                await inside.append(session, *events)
+            await asyncio.sleep(0.003)
+
+    async with asyncio.TaskGroup() as group:
+        producer = group.create_task(produce())
+        async with asyncio.TaskGroup() as tabs:
+            for n in range(4):
+                tabs.create_task(restless(url, random.Random(n), f"tab_{n}"))
+        producer.cancel()
+    await eventually(lambda: len(inside.delivery.roster) == 0)
+    assert inside.delivery.hub._follows == {}
+
+
+class Handshake:
+    """An ASGI server without extensions whose client may be gone already."""
+
+    def __init__(self, *, gone: bool = False, subprotocols: list[str] | None = None) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self._gone = gone
+        self.scope: dict[str, Any] = {
+            "type": "websocket",
+            "path": "/v1/ws",
+            "headers": [],
+            "subprotocols": subprotocols or [],
+        }
+
+    async def receive(self) -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(self, message: Any) -> None:
+        if self._gone:
+            raise OSError("gone")
+        self.sent.append(message)
+
+
+async def test_other_servers_close_what_they_cannot_refuse(inside: InProcess) -> None:
+    server = Handshake(subprotocols=["agent-gateway.v2"])
+    endpoint = native_endpoint(inside.delivery, lambda _: True)
+    await endpoint(WebSocket(server.scope, server.receive, server.send))
+    assert [(m["type"], m["code"]) for m in server.sent] == [("websocket.close", 4406)]
+
+
+async def test_a_client_that_does_not_wait_for_the_handshake(inside: InProcess) -> None:
+    server = Handshake(gone=True)
+    endpoint = native_endpoint(inside.delivery, lambda _: True)
+    await endpoint(WebSocket(server.scope, server.receive, server.send))
+    assert len(inside.delivery.roster) == 0

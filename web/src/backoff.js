@@ -2,7 +2,7 @@
  * When to try again, and whether at all: pure functions of the close code and the attempt.
  *
  * Full jitter (a random moment below a doubling ceiling), so that the clients of a lost replica
- * don't come back together. The close-code ranges are the contract (DESIGN 4.6).
+ * don't come back together. The close-code ranges are the contract (docs/protocol.md).
  */
 
 export const BASE_MS = 500;

@@ -5,7 +5,7 @@
  * `tick`. Sockets are numbers that the caller maps to real ones: `current` has been greeted with
  * `hello`, `next` is being opened. After a loss, or ahead of it when the gateway says `goaway`,
  * `next` takes over: its `hello` carries every subscription's cursor, and every command without
- * an answer is sent again under the same id. That makes both exactly-once (DESIGN 4.1, 9).
+ * an answer is sent again under the same id. That makes both exactly-once (docs/protocol.md).
  */
 
 import { delay, isFinal } from './backoff.js';

@@ -1,5 +1,5 @@
 /**
- * Ids that a client makes: random, never counted (DESIGN 4.1), of the alphabet the wire allows.
+ * Ids that a client makes: random, never counted (docs/protocol.md), of the alphabet the wire allows.
  *
  * `getRandomValues` and not `randomUUID`: the latter is missing on pages served without TLS.
  */

@@ -1,5 +1,5 @@
 /**
- * One tool call in this tab: claim, execute, renew, deliver (DESIGN 8).
+ * One tool call in this tab: claim, execute, renew, deliver (docs/protocol.md).
  *
  * A job ends once: with its result stored, refused, or cancelled. The result keeps its command id
  * for every try, so however often it is sent it counts once. Which calls become jobs is decided

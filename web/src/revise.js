@@ -168,7 +168,7 @@ export function moved(run, status, fields = {}) {
 }
 
 /**
- * A wait ends without an event of its own when the run shows a sign of life (DESIGN 4.3).
+ * A wait ends without an event of its own when the run shows a sign of life (docs/protocol.md).
  * @param {SessionState} state
  * @param {string} [run]
  * @returns {SessionState}

@@ -1,5 +1,5 @@
 /**
- * The fold: a session's state from its events (DESIGN 4.3, 4.4). No I/O, no clock.
+ * The fold: a session's state from its events (docs/protocol.md). No I/O, no clock.
  *
  * The twin of `protocol/state.py`, held to the same golden vectors. States are never changed in
  * place: what an event does not touch keeps its identity, so a page can compare with `===`.

@@ -1,5 +1,5 @@
 /**
- * One subscription's place in its session: cursor, gaps, acks (DESIGN 4.2, 4.3, 7). No I/O.
+ * One subscription's place in its session: cursor, gaps, acks (docs/protocol.md). No I/O.
  *
  * The cursor is (epoch, seq). An event is applied once: at or below the cursor it is dropped, and
  * a merged one that straddles the cursor, or a hole where the detail is dense (`full`), means

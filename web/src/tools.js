@@ -1,5 +1,5 @@
 /**
- * The tools of this tab: which open calls it may take, and the jobs that execute them (DESIGN 8).
+ * The tools of this tab: which open calls it may take, and the jobs that execute them (docs/protocol.md).
  *
  * Learns of calls from events, and from whole states after a reload or a lost log. At most one
  * job per call. Nothing here speaks to a socket: commands go through the port it is given.

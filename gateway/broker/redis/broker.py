@@ -86,6 +86,11 @@ class RedisBroker:
     # The log
 
     async def create(self, create: Create) -> Head:
+        async with self._client.in_time():
+            return await self._create(create)
+
+    async def _create(self, create: Create) -> Head:
+        # In this order: a list drops an id without a session, but finds no session without an id.
         await self._owners.add(create.owner, create.session, self.now())
         arguments: list[Argument] = [
             *_named(create.session),
@@ -187,7 +192,8 @@ class RedisBroker:
     async def sessions(
         self, owner: str, *, limit: int, before: str | None
     ) -> tuple[list[str], bool]:
-        return await self._owners.newest(owner, limit=limit, before=before, now=self.now())
+        async with self._client.in_time():
+            return await self._owners.newest(owner, limit=limit, before=before, now=self.now())
 
     # News
 
@@ -228,13 +234,14 @@ class RedisBroker:
         if not self._hears_wakes:
             await self._listener.subscribe(list(self._wakes))
             self._hears_wakes = True
-        return await self._claims.claim(
-            worker,
-            agents,
-            lease_s=lease_s,
-            now=self.now(),
-            spare_s=max(0.0, self._spare_until - self._monotonic()),
-        )
+        async with self._client.in_time():
+            return await self._claims.claim(
+                worker,
+                agents,
+                lease_s=lease_s,
+                now=self.now(),
+                spare_s=max(0.0, self._spare_until - self._monotonic()),
+            )
 
     async def wait_claimable(self, agents: Sequence[str], timeout_s: float) -> None:
         await self._claims.wait(agents, timeout_s, now=self.now())
@@ -258,6 +265,10 @@ class RedisBroker:
         replies.accepted(await self._client.run("release", layout.session_keys(session), arguments))
 
     async def due_timers(self, limit: int) -> Sequence[str]:
+        async with self._client.in_time():
+            return await self._due_timers(limit)
+
+    async def _due_timers(self, limit: int) -> list[str]:
         now = self.now()
         firsts = await self._client.commands(
             [("ZRANGE", layout.timers(shard), 0, 0, "WITHSCORES") for shard in range(layout.SHARDS)]

@@ -8,7 +8,8 @@ So: no retries, short limits, notifications off. Every call ends within `CALL_S`
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -154,6 +155,16 @@ class RedisClient:
     async def close(self) -> None:
         await self._redis.aclose()
         await self._pool.disconnect()
+
+    @asynccontextmanager
+    async def in_time(self) -> AsyncGenerator[None]:
+        """For a verb of several calls: together, too, they end within `CALL_S`."""
+        try:
+            async with asyncio.timeout(CALL_S):
+                yield
+        except TimeoutError as error:
+            self.answering = False
+            raise BrokerUnavailable("the server is too slow") from error
 
     async def run(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """One script, by its digest; in full if the server has forgotten it."""

@@ -1,4 +1,4 @@
-"""Names of keys and channels (DESIGN section 6). The scripts make the same ones; no I/O here.
+"""Names of keys and channels (docs/operations.md). The scripts make the same ones; no I/O here.
 
 Everything of a session, and the queues of its shard, is in one slot: all carry the tag `{k}`.
 """

@@ -99,6 +99,23 @@ async def test_a_server_that_drops_keys_is_warned_of(
     await client.close()
 
 
+async def test_several_calls_end_in_time_together(server: KeyValueServer) -> None:
+    client = RedisClient(server.url)
+    await client.command("PING")
+
+    async def call_on_and_on() -> None:
+        async with client.in_time():
+            while True:
+                await client.command("BLPOP", "nothing", 0.5)
+
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    with pytest.raises(BrokerUnavailable):
+        await call_on_and_on()
+    assert 1.5 < loop.time() - started < 2.5
+    await client.close()
+
+
 async def test_more_calls_than_connections(server: KeyValueServer) -> None:
     client = RedisClient(server.url)
     async with asyncio.TaskGroup() as group:
