@@ -214,12 +214,19 @@ class Client:
 
     # --- faults
 
-    async def cut(self) -> None:
-        """Its socket breaks; it comes back by itself. Returns when the loss is noticed."""
+    @property
+    def connections(self) -> int:
+        """How many it has had: the mark that `back` compares with."""
+        return len(self.record.connections)
+
+    async def cut(self) -> int:
+        """Its socket breaks, and it comes back by itself; returns the mark for `back`."""
         socket = self._socket
         assert socket is not None, "not connected"
+        mark = self.connections
         socket.transport.abort()
         await self.until(lambda: self._socket is not socket, what="the loss")
+        return mark
 
     async def go_offline(self) -> None:
         """Its socket breaks, and it does not try again before `go_online`."""
@@ -229,9 +236,11 @@ class Client:
     def go_online(self) -> None:
         self._away.set()
 
-    async def back(self, within: float = 10) -> None:
-        """Returns when it is connected."""
-        await self.until(lambda: self.connected, within=within, what="connected again")
+    async def back(self, mark: int, *, within: float = 10) -> None:
+        """Returns when it is connected anew; `mark` is `connections` from before the loss."""
+        await self.until(
+            lambda: self.connected and self.connections > mark, within=within, what="back again"
+        )
 
     # --- what a page does
 

@@ -33,8 +33,9 @@ class Way:
     """One byte at a time, each in a turn of the loop of its own."""
     swallowed: int = 0
     """Bytes lost so far."""
-    quota: int | None = None
-    """After so many bytes more the connection that carries the last of them is reset; once."""
+    quotas: list[int] = field(default_factory=list[int])
+    """After so many bytes more the connection that carries the last of them is reset; then the
+    next quota begins."""
     flowing: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -122,7 +123,8 @@ class FaultProxy:
         self.refusing = False
         self._fatal = None
         for way in (self.up, self.down):
-            way.delay_s, way.swallow, way.trickle, way.quota = 0.0, False, False, None
+            way.delay_s, way.swallow, way.trickle = 0.0, False, False
+            way.quotas.clear()
             way.flowing.set()
 
     def cut(self) -> int:
@@ -132,9 +134,9 @@ class FaultProxy:
             link.reset()
         return len(links)
 
-    def cut_after(self, size: int, direction: Direction) -> None:
-        """Once: RST in the middle of what flows, after so many bytes of it."""
-        self.way(direction).quota = size
+    def cut_after(self, direction: Direction, *sizes: int) -> None:
+        """RST in the middle of what flows, after so many bytes of it; once for each size."""
+        self.way(direction).quotas = list(sizes)
 
     def refuse(self) -> None:
         """Cuts, and cuts whoever connects."""
@@ -196,13 +198,12 @@ class FaultProxy:
             if way.swallow:
                 way.swallowed += len(data)
                 continue
-            if way.quota is not None:
-                data, way.quota = data[: way.quota], way.quota - len(data)
-                if way.quota <= 0:
-                    way.quota = None
-                    writer.write(data)
-                    await writer.drain()
-                    raise ConnectionResetError
+            if way.quotas and len(data) >= way.quotas[0]:
+                writer.write(data[: way.quotas.pop(0)])
+                await writer.drain()
+                raise ConnectionResetError
+            if way.quotas:
+                way.quotas[0] -= len(data)
             pieces = [data[at : at + 1] for at in range(len(data))] if way.trickle else [data]
             for piece in pieces:
                 writer.write(piece)

@@ -76,7 +76,7 @@ async def test_cut_is_a_reset(proxy: FaultProxy, pair: Pair) -> None:
 
 
 async def test_cut_after_so_many_bytes(proxy: FaultProxy, pair: Pair) -> None:
-    proxy.cut_after(8, "down")
+    proxy.cut_after("down", 8)
     assert await say(pair, b"hello\n") == b"hello\n"
     with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
         pair[1].write(b"hello\n")
