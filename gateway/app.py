@@ -5,6 +5,7 @@ Loops end before the broker closes, so nothing meets a closed connection.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -35,6 +36,9 @@ from gateway.transports.origins import OriginCheck, OriginGuard
 from gateway.transports.pages import demo_routes
 from gateway.transports.websocket import native_endpoint
 
+SOCKETS_SHARE = 0.9
+"""Of `drain_ms`, for the clients to leave; runs are handed over in the same time."""
+
 
 class GatewayWorker:
     """A process that executes runs and fires timers; no sockets."""
@@ -52,13 +56,19 @@ class GatewayWorker:
         self.broker = open_broker(settings.broker) if broker is None else broker
         self.metrics = metrics or Metrics()
         self.drain_s = settings.drain_ms / 1000
+        self.stall_s = settings.stall_ms / 1000
         self.store = Store(
             self.broker,
-            rules=Rules(run_ttl_s=settings.run_ttl_ms / 1000),
+            rules=Rules(
+                run_ttl_s=settings.run_ttl_ms / 1000,
+                session_ttl_s=settings.session_ttl_ms / 1000 or math.inf,
+            ),
             snapshots=Snapshots(
                 self.broker,
                 every=settings.snapshot_events,
                 keep_events=settings.keep_events,
+                keep_bytes=settings.keep_bytes,
+                keep_s=settings.keep_ms / 1000,
             ),
             cache=SessionCache(settings.state_cache_bytes),
             appended=self.metrics.events_appended.inc,
@@ -133,7 +143,7 @@ class Gateway(GatewayWorker):
         """Send the clients away, before the sockets close; meanwhile runs come to their end."""
         if self.worker is not None:
             self.worker.stop()
-        await self.roster.drain(self.drain_s / 2)
+        await self.roster.drain(self.drain_s * SOCKETS_SHARE)
 
     def unready(self) -> str | None:
         """Why no new client should come; None: all is well."""

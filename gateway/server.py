@@ -6,17 +6,20 @@ What is mended, by what was measured:
 - a peer that never reads was never freed: every close is followed by an abort;
 - frames, fragments and pings were unmetered: token buckets, in slices of 4 KiB;
 - a refused handshake was not answered, a slow one never ended: both are now;
-- on shutdown all sockets were closed before anything could drain.
+- on shutdown all sockets were closed before anything could drain, and tasks were left behind.
 
 Frames of the gateway go straight to the transport, one `write` per message (`write_text`).
 """
 
 import asyncio
 import logging
+import os
 import re
+import signal
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from types import FrameType
 from typing import Any, cast
 
 import uvicorn
@@ -42,6 +45,9 @@ HANDSHAKE_S = 5.0
 HEAD_BYTES = 16_384
 PING_S, PONG_S = 20.0, 15.0
 GRACE_S = 5
+JOIN_S = 3.0
+FORCED = 130
+"""The exit code of a process that Ctrl-C has ended, as shells have it."""
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _QUERY = re.compile(r"\?[^\s\"']*")
 
@@ -271,17 +277,35 @@ class GatewayHTTP(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Drains before it closes: listeners, then `drain` (at most `drain_s`), then sockets."""
+    """Drains before it closes: listeners, then `drain` (at most `drain_s`), then sockets.
+
+    A second SIGTERM changes nothing; a second SIGINT (Ctrl-C) ends the process at once. `ending`
+    is called for each of them.
+    """
 
     def __init__(
-        self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]], drain_s: float
+        self,
+        config: uvicorn.Config,
+        drain: Callable[[], Awaitable[None]],
+        drain_s: float,
+        ending: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(config)
         self._drain = drain
         self._drain_s = drain_s
+        self._tell_ending = ending
+        self._asked = Asked(self._ask)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The base class would raise the signal once more when all is over."""
+        self._asked(sig, frame)
+
+    def _ask(self) -> None:
+        self.should_exit = True
+        self._tell_ending()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """The base class would close every socket at once."""
+        """The base class would close every socket at once, and leave its tasks unawaited."""
         for server in self.servers:
             server.close()
         for listener in sockets or []:
@@ -292,6 +316,24 @@ class Server(uvicorn.Server):
         except TimeoutError:
             log.warning("drain took longer than %s s", self._drain_s)
         await super().shutdown(sockets)
+        if tasks := list(self.server_state.tasks):
+            # cancelled by the base class; nothing they use may end before them
+            await asyncio.wait(tasks, timeout=JOIN_S)
+
+
+class Asked:
+    """A handler of SIGTERM and SIGINT: the first asks to end, a second Ctrl-C ends at once."""
+
+    def __init__(self, ask: Callable[[], None]) -> None:
+        self._ask = ask
+        self._interrupts = 0
+
+    def __call__(self, number: int, _frame: FrameType | None = None) -> None:
+        """Called by the interpreter between two instructions: never waits."""
+        self._interrupts += number == signal.SIGINT
+        if self._interrupts > 1:
+            os._exit(FORCED)
+        self._ask()
 
 
 class QueryFilter(logging.Filter):
@@ -334,10 +376,19 @@ def server_config(app: ASGIApp, settings: Settings, **options: Any) -> uvicorn.C
 
 
 def make_server(
-    app: ASGIApp, settings: Settings, drain: Callable[[], Awaitable[None]], **options: Any
+    app: ASGIApp,
+    settings: Settings,
+    drain: Callable[[], Awaitable[None]],
+    *,
+    ending: Callable[[], None] = lambda: None,
+    **options: Any,
 ) -> Server:
-    """A server that drains for at most `settings.drain_ms`; see `server_config`."""
-    return Server(server_config(app, settings, **options), drain, settings.drain_ms / 1000)
+    """A server that drains for at most `settings.drain_ms`; for `options` see `server_config`.
+
+    `ending` is called, in a signal handler, for each signal that asks the process to end.
+    """
+    config = server_config(app, settings, **options)
+    return Server(config, drain, settings.drain_ms / 1000, ending)
 
 
 def open_listener(host: str, port: int) -> socket.socket:

@@ -27,6 +27,7 @@ Port = Annotated[int, Meta(ge=0, le=65_535)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Bytes = Annotated[int, Meta(ge=1_024, le=2**40)]
 Millis = Annotated[int, Meta(ge=1, le=30 * 86_400_000)]
+MillisOrNever = Annotated[int, Meta(ge=0, le=10 * 366 * 86_400_000)]
 
 # The order of `--help`.
 LISTEN = Parameter(group=Group("Listening", sort_key=1))
@@ -82,11 +83,23 @@ class WorkerSettings:
     keep_events: Annotated[Count, STORE] = 2_000
     """So many events before the snapshot are kept for clients that resume."""
 
+    keep_bytes: Annotated[Bytes, STORE] = 4 * 2**20
+    """The same in bytes; whichever keeps less."""
+
+    keep_ms: Annotated[Millis, STORE] = 86_400_000
+    """The same by age; whichever keeps less."""
+
+    session_ttl_ms: Annotated[MillisOrNever, STORE] = 7 * 86_400_000
+    """A session without a run in which nothing happens for so long is deleted; 0: never."""
+
     state_cache_bytes: Annotated[Bytes, STORE] = 64 * 2**20
     """Memory for folded states of sessions, the least recently used leave first."""
 
     drain_ms: Annotated[Millis, PROCESS] = 20_000
     """How long a process that was told to end may take for it."""
+
+    stall_ms: Annotated[int, Meta(ge=0, le=3_600_000), PROCESS] = 10_000
+    """A process whose event loop stands still for so long ends, to be started again; 0: never."""
 
     log_level: Annotated[LogLevel, PROCESS] = "info"
     """The least severe level that is logged."""

@@ -22,6 +22,7 @@ EventDict = MutableMapping[str, Any]
 # A round trip to a browser on loopback is below 10 ms, one through a person may take minutes.
 TOOL_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 COMMAND_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2)
+LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 _SECRETS = frozenset({"token", "secret", "auth_secret", "authorization", "cookie", "password"})
 _QUERY = re.compile(r"\?[^\s\"']*")
@@ -49,6 +50,9 @@ class Metrics:
         self.events_appended = self._counter("events_appended", "Events stored by this process")
         self.command_seconds = self._histogram(
             "command_seconds", "From a command's arrival to its answer", COMMAND_SECONDS
+        )
+        self.loop_lag_seconds = self._histogram(
+            "loop_lag_seconds", "How late the event loop does what is due", LAG_SECONDS
         )
         self._tool_seconds = self._histogram(
             "tool_seconds", "From a tool call to its result at the agent", TOOL_SECONDS, "target"

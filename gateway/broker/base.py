@@ -67,13 +67,17 @@ class Append(Struct, frozen=True, kw_only=True):
 
 
 class Create(Struct, frozen=True, kw_only=True):
-    """A new session with its first events. `owner` is `<tenant>:<subject>` as ids."""
+    """A new session with its first events. `owner` is `<tenant>:<subject>` as ids.
+
+    `timer_at` is its first deadline.
+    """
 
     session: str
     owner: str
     agent: str
     bodies: Sequence[bytes]
     control: int
+    timer_at: float | None = None
     command: StoredCommand | None = None
 
 
@@ -119,6 +123,9 @@ class News(Struct, frozen=True):
 
 Follower = Callable[[News], None]
 """Called by the broker in a turn of the loop of its own, never inside `append`; must not block."""
+
+OnControl = Callable[[bytes], None]
+"""As a follower, for words from process to process."""
 
 
 class Broker(Protocol):
@@ -187,12 +194,22 @@ class Broker(Protocol):
         ...
 
     async def put_snapshot(
-        self, session: str, epoch: str, seq: int, data: bytes, *, keep_events: int
+        self,
+        session: str,
+        epoch: str,
+        seq: int,
+        data: bytes,
+        *,
+        keep_events: int,
+        keep_bytes: int | None = None,
+        keep_s: float | None = None,
     ) -> bool:
         """Stores the snapshot at `seq` if it is newer, of this epoch and not past the head.
 
         Says whether it did; a missing or deleted session has no use for one. Then trims the log
-        behind it, but for (at least) the `keep_events` newest events up to `seq`.
+        behind it: of the events up to `seq` the newest stay, at least as many as all three
+        limits allow: `keep_events`, `keep_bytes` in their bodies, none stored longer than
+        `keep_s` ago. Events of one append go together.
         """
         ...
 
@@ -224,6 +241,17 @@ class Broker(Protocol):
 
     def unfollow(self, session: str, follower: Follower) -> None:
         """Ends it; the subscription itself lingers 5 s."""
+        ...
+
+    async def publish_control(self, message: bytes) -> None:
+        """A word to every process of this broker, this one too; who is away misses it.
+
+        Nothing that is stored may depend on one: it is lost without a trace.
+        """
+        ...
+
+    def on_control(self, heard: OnControl) -> None:
+        """Calls `heard` with every word from now on (from the start, if not yet started)."""
         ...
 
     async def claim(self, worker: str, agents: Sequence[str], *, lease_s: float) -> Claimed | None:

@@ -22,6 +22,7 @@ from gateway.broker.base import (
     Head,
     Loaded,
     News,
+    OnControl,
     StoredCommand,
 )
 from gateway.broker.followers import Followers
@@ -52,9 +53,10 @@ class _Session:
     last_n_seq: int = 0
     held: bool = False
     deleted: bool = False
-    # events[i] has seq `trimmed + 1 + i`
+    # events[i] has seq `trimmed + 1 + i` and was stored at times[i]
     trimmed: int = 0
     events: list[bytes] = field(default_factory=list[bytes])
+    times: list[float] = field(default_factory=list[float])
     snapshot: bytes | None = None
     snapshot_seq: int = 0
     commands: dict[str, StoredCommand] = field(default_factory=dict[str, StoredCommand])
@@ -70,7 +72,17 @@ class _Session:
     def trim(self, up_to: int) -> None:
         if up_to > self.trimmed:
             del self.events[: up_to - self.trimmed]
+            del self.times[: up_to - self.trimmed]
             self.trimmed = up_to
+
+    def too_much(self, seq: int, keep_bytes: int | None, oldest: float) -> int:
+        """Up to where events must go, of those up to `seq`, for their size or their age."""
+        kept = 0
+        for index in range(seq - self.trimmed - 1, -1, -1):
+            if self.times[index] < oldest or (keep_bytes is not None and kept >= keep_bytes):
+                return self.trimmed + index + 1
+            kept += len(self.events[index])
+        return self.trimmed
 
 
 class MemoryBroker:
@@ -118,6 +130,8 @@ class MemoryBroker:
         self._sessions[create.session] = session
         self._owned.setdefault(create.owner, {})[create.session] = None
         self._store(create.session, session, create.bodies, create.control)
+        if create.timer_at is not None:
+            self._timers.set(create.session, create.timer_at)
         if create.command is not None:
             self._remember(create.session, session, create.command)
         return session.head
@@ -221,7 +235,15 @@ class MemoryBroker:
         return [None if session is None else session.head for session in found]
 
     async def put_snapshot(
-        self, session: str, epoch: str, seq: int, data: bytes, *, keep_events: int
+        self,
+        session: str,
+        epoch: str,
+        seq: int,
+        data: bytes,
+        *,
+        keep_events: int,
+        keep_bytes: int | None = None,
+        keep_s: float | None = None,
     ) -> bool:
         found = self._sessions.get(session)
         if found is None or found.deleted or epoch != found.epoch:
@@ -230,6 +252,8 @@ class MemoryBroker:
             return False
         found.snapshot, found.snapshot_seq = data, seq
         found.trim(seq - keep_events)
+        oldest = -math.inf if keep_s is None else self._clock() - keep_s
+        found.trim(found.too_much(seq, keep_bytes, oldest))
         return True
 
     async def sessions(
@@ -249,6 +273,12 @@ class MemoryBroker:
 
     def unfollow(self, session: str, follower: Follower) -> None:
         self._followers.remove(session, follower)
+
+    async def publish_control(self, message: bytes) -> None:
+        asyncio.get_running_loop().call_soon(self._followers.tell_control, message)
+
+    def on_control(self, heard: OnControl) -> None:
+        self._followers.add_control(heard)
 
     # Runs and timers
 
@@ -343,6 +373,7 @@ class MemoryBroker:
             return
         first = session.seq + 1
         session.events.extend(bodies)
+        session.times.extend([self._clock()] * len(bodies))
         session.seq += len(bodies)
         session.version += control
         if key in self._followers:

@@ -1,8 +1,8 @@
 """Several processes on one listening socket: `serve --processes N`.
 
 The parent only supervises. It forks before anything has a thread or an event loop, hands signals
-on, and starts a child again that died, though never faster than once a second. A child that
-cannot start (exit code 2) ends them all. A child whose parent vanished ends by itself: it holds
+on (a second Ctrl-C as SIGKILL), and starts a child again that died, though never faster than once
+a second. A child that cannot start (exit code 2) ends them all. A child whose parent vanished ends by itself: it holds
 the reading end of a pipe whose writing end only the parent has.
 """
 
@@ -17,6 +17,7 @@ from typing import NoReturn
 import structlog
 
 from gateway.errors import ConfigurationError
+from gateway.server import FORCED
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +32,9 @@ Child = Callable[[int], int]
 class Supervisor:
     """Keeps `count` children running until it is told to end, then waits for them."""
 
-    def __init__(self, child: Child, count: int) -> None:
+    def __init__(
+        self, child: Child, count: int, *, ending: Callable[[], None] = lambda: None
+    ) -> None:
         if not hasattr(os, "fork"):
             raise ConfigurationError(
                 "--processes needs fork, which this system has not: use --processes 1."
@@ -39,7 +42,9 @@ class Supervisor:
         self._child = child
         self._count = count
         self._started: dict[int, float] = {}  # pid of a running child -> when it was started
+        self._tell_ending = ending  # called once, in a signal handler
         self._ending = False
+        self._interrupts = 0
         self._exit_code = 0
         self._parent_gone, self._alive = os.pipe()
 
@@ -95,7 +100,12 @@ class Supervisor:
         if not self._ending:
             self._start()
 
-    def _hand_on(self, _number: int, _frame: FrameType | None) -> None:
-        self._ending = True
+    def _hand_on(self, number: int, _frame: FrameType | None) -> None:
+        self._interrupts += number == signal.SIGINT
+        if not self._ending:
+            self._ending = True
+            self._tell_ending()
+        if self._interrupts > 1:
+            self._exit_code = FORCED
         for pid in list(self._started):
-            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, signal.SIGKILL if self._interrupts > 1 else signal.SIGTERM)

@@ -20,12 +20,16 @@ from gateway import __version__
 from gateway.app import Gateway, GatewayWorker
 from gateway.cli.listener import http_url, listen
 from gateway.cli.processes import CANNOT_START, SIGNALS, Supervisor
+from gateway.cli.watchdog import Watchdog
 from gateway.errors import GatewayError
-from gateway.server import make_server
+from gateway.server import Asked, make_server
 from gateway.settings import LIST, PROCESS, RUNS, Millis, Settings, WorkerSettings
 from gateway.telemetry import configure_logging
 
 log = structlog.stdlib.get_logger("gateway.cli")
+
+END_S = 10.0
+"""How much longer than `drain_ms` an end may take before it is forced."""
 
 DEMO_AGENTS = ("demo", "echo", "scripted")
 
@@ -78,16 +82,23 @@ def worker(settings: WorkerSettings | None = None) -> int:
     configure_logging(settings.log_level, settings.log_format)
     gateway = GatewayWorker(settings)
 
-    async def work() -> None:
+    async def work(watchdog: Watchdog) -> None:
         ending = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def end() -> None:
+            watchdog.end_within(gateway.drain_s + END_S)
+            loop.call_soon_threadsafe(ending.set)
+
+        asked = Asked(end)
         for number in SIGNALS:
-            asyncio.get_running_loop().add_signal_handler(number, ending.set)
+            signal.signal(number, asked)
         async with gateway.running():
             log.info("worker_started", agents=sorted(gateway.agents), broker=settings.broker)
             await ending.wait()
             log.info("worker_ending")
 
-    return _run(work)
+    return _run(work, gateway)
 
 
 def _serve(settings: Settings, *, demo: bool) -> int:
@@ -97,7 +108,11 @@ def _serve(settings: Settings, *, demo: bool) -> int:
     def process(parent_gone: int | None = None) -> int:
         try:
             gateway = Gateway(settings, demo=demo)
-            return _run(lambda: _until_told(gateway, listener, parent_gone))
+
+            async def serving(watchdog: Watchdog) -> None:
+                await _until_told(gateway, listener, parent_gone, watchdog)
+
+            return _run(serving, gateway)
         except GatewayError as error:
             if parent_gone is None:
                 raise
@@ -107,11 +122,20 @@ def _serve(settings: Settings, *, demo: bool) -> int:
     with listener:
         if settings.processes == 1:
             return process()
-        return Supervisor(process, settings.processes).run()
+        # While the children drain nobody may be let in by the parent's copy of the socket.
+        return Supervisor(process, settings.processes, ending=listener.close).run()
 
 
-async def _until_told(gateway: Gateway, listener: socket.socket, parent_gone: int | None) -> None:
-    server = make_server(gateway.app, gateway.settings, gateway.drain, lifespan="off")
+async def _until_told(
+    gateway: Gateway, listener: socket.socket, parent_gone: int | None, watchdog: Watchdog
+) -> None:
+    server = make_server(
+        gateway.app,
+        gateway.settings,
+        gateway.drain,
+        ending=lambda: watchdog.end_within(gateway.drain_s + END_S),
+        lifespan="off",
+    )
     loop = asyncio.get_running_loop()
     # Until the server has handlers of its own; afterwards it raises what it got once more.
     for number in SIGNALS:
@@ -131,7 +155,15 @@ async def _until_told(gateway: Gateway, listener: socket.socket, parent_gone: in
         await server.serve(sockets=[listener])
 
 
-def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
+def _run(main: Callable[[Watchdog], Coroutine[Any, Any, None]], gateway: GatewayWorker) -> int:
+    async def watched() -> None:
+        watchdog.beat()
+        await main(watchdog)
+
+    lag = gateway.metrics.loop_lag_seconds.observe
+    with (
+        Watchdog(gateway.stall_s, lag) as watchdog,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(watched())
     return 0

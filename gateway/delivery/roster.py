@@ -6,7 +6,10 @@ was known to be dead (docs/protocol.md).
 
 import asyncio
 import logging
+import math
+import random
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
@@ -17,8 +20,12 @@ TICK_S = 1.0
 SLICE = 256
 """So many are told before others may use the loop."""
 RECONNECTS_PER_S = 512
+"""More come back in a second only if there are so many that the drain would not end in time."""
+WAVE_S = 0.25
 GRACE_S = 1.0
 """How long a client may take to leave after its time."""
+LINGER_S = 3.0
+"""How long a closed connection may take to be gone; the servers' own bound is 2 s."""
 
 log = logging.getLogger("gateway.delivery")
 
@@ -46,8 +53,11 @@ class Member(Protocol):
 class Roster:
     """Who is connected; `run` must run while it is used."""
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, clock: Clock = time.monotonic, *, randomness: random.Random | None = None
+    ) -> None:
         self._clock = clock
+        self._random = randomness or random.Random()  # noqa: S311 - an order, no secret
         self._members: dict[Member, None] = {}
         self._clients: dict[tuple[str, str, str], Member] = {}
         self.draining = False
@@ -88,27 +98,48 @@ class Roster:
             for at, member in enumerate(list(self._members)):
                 if at % SLICE == SLICE - 1:
                     await asyncio.sleep(0)
-                try:
-                    member.tick(now)
-                except Exception:  # the top of a task: one connection's fault is not another's
-                    log.exception("a tick failed")
-                    member.abort()
+                self._spare(member, lambda one, now=now: one.tick(now))
+
+    @staticmethod
+    def _spare(member: Member, act: Callable[[Member], None]) -> None:
+        """One connection's fault is not another's."""
+        try:
+            act(member)
+        except Exception:  # the top of a task
+            log.exception("a connection failed")
+            member.abort()
 
     async def drain(self, within_s: float) -> None:
         """Sends every client away, spread over some time, and closes those who stay.
 
-        Ends when all have left, at the latest after `within_s`.
+        In waves, each client at a moment of its own, in random order: so those who come back
+        elsewhere are never a crowd. Ends when all have left, at the latest after `within_s`.
         """
         self.draining = True
-        members = list(self._members)
-        spread_s = min(within_s / 2, len(members) / RECONNECTS_PER_S)
-        for at, member in enumerate(members):
-            member.go_away("restart", int(spread_s * 1000 * at / len(members)))
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(spread_s + GRACE_S):
-                        await self._empty.wait()
+                await self._send_away(within_s)
                 for member in list(self._members):
-                    member.close(1012)
+                    self._spare(member, lambda one: one.close(1012))
                 await self._empty.wait()
+
+    async def _send_away(self, within_s: float) -> None:
+        """Wave after wave; returns when all have left, or the last one's time is over."""
+        members = list(self._members)
+        self._random.shuffle(members)
+        fit = RECONNECTS_PER_S * max(within_s - GRACE_S - LINGER_S, within_s / 2)
+        per_s = RECONNECTS_PER_S * max(1.0, len(members) / fit)
+        size = max(1, int(per_s * WAVE_S))
+        waves = [members[at : at + size] for at in range(0, len(members), size)]
+        stay = 1 + math.ceil(GRACE_S / WAVE_S)  # waves later those who stayed are closed
+        for at in range(len(waves) + stay):
+            for slot, member in enumerate(waves[at] if at < len(waves) else ()):
+                after_ms = int(slot * 1000 / per_s)
+                self._spare(member, lambda one, ms=after_ms: one.go_away("restart", ms))
+            for member in waves[at - stay] if at >= stay else ():
+                if member in self._members:
+                    self._spare(member, lambda one: one.close(1012))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WAVE_S):
+                    await self._empty.wait()
+                    return

@@ -72,11 +72,15 @@ class Subscription:
         return self._window is not None and self._window.room <= 0
 
     def ack(self, seq: int) -> bool:
-        """Everything up to `seq` was received; False if that cannot be."""
-        if not self.acked <= seq <= self.told:
+        """Everything up to `seq` was received; False if that cannot be.
+
+        One that a newer ack or a new beginning has overtaken says nothing new: no error.
+        """
+        if seq > self.told:
             return False
-        if seq > self.acked:
-            self.full_since = None
+        if seq <= self.acked:
+            return True
+        self.full_since = None
         self.acked = seq
         if self._window is not None:
             self._window.ack(seq)

@@ -95,7 +95,7 @@ class Subscriptions:
             raise ProtocolError("cursor.invalid", "There is no such subscription.", session=session)
         was_full = subscription.full
         if not subscription.ack(seq):
-            text = f"No seq {seq} was sent, or a later one is acknowledged already."
+            text = f"No seq {seq} was sent."
             raise ProtocolError("cursor.invalid", text, session=session)
         if was_full and not subscription.full:
             self.outbox.ready(subscription)

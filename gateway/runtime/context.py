@@ -1,4 +1,4 @@
-"""What an agent sees of its run, and the verbs it moves it with (DESIGN section 5).
+"""What an agent sees of its run, and the verbs it moves it with (docs/agents.md).
 
 Every verb returns when what it did is stored, or (streams) is on its way; when the run is over,
 stopped or taken over, every verb raises `CancelledError`. Nothing of brokers, leases or fences

@@ -1,4 +1,4 @@
-"""The gate: of which kind each piece of a model step's text is (DESIGN section 5).
+"""The gate: of which kind each piece of a model step's text is (docs/agents.md).
 
 Sans-I/O: text pieces, the provider's own reasoning, and "a call begins" go in, in the order the
 model sent them; what to show comes out. Nothing here knows of messages, events or models.

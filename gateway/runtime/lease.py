@@ -2,7 +2,7 @@
 
 Times here are monotonic seconds of this process; the broker's clock decides who holds what. A
 holder cut off from the broker starts nothing new well before another worker may take over, but
-does not give up: a late renewal still succeeds while nobody took the session (DESIGN section 5).
+does not give up: a late renewal still succeeds while nobody took the session (docs/agents.md).
 """
 
 import asyncio

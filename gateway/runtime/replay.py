@@ -1,4 +1,4 @@
-"""What a run committed in earlier attempts, handed out again in order (DESIGN section 5).
+"""What a run committed in earlier attempts, handed out again in order (docs/agents.md).
 
 A replayed agent starts from the beginning; each of its messages, calls, approvals and children has
 an ordinal, and as long as that one is committed nothing is emitted and what is stored is returned.

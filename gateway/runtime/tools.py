@@ -1,7 +1,7 @@
 """Server tools: Python functions that a model may call, described by their type hints.
 
 A `ServerTool` runs one call and always has a result: a wrong argument, an exception or a timeout
-becomes an error that the model sees, never the end of its loop (DESIGN section 5). When and for
+becomes an error that the model sees, never the end of its loop (docs/agents.md). When and for
 whom a tool is called, and what is stored of it, does not belong here.
 
 An async function runs in the caller's task. A plain function runs in a thread of the loop's

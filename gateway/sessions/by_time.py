@@ -4,6 +4,8 @@
 functions of the session and the time alone, so any process may act on them, more than once.
 """
 
+import math
+
 from gateway.sessions.closing import fail_run, make_way
 from gateway.sessions.draft import Decision, Draft, Rules
 from gateway.sessions.session import OpenCall, Session
@@ -25,6 +27,7 @@ def tick(draft: Draft) -> Decision:
     """Everything that is due now."""
     expire(draft)
     _notice_no_worker(draft)
+    _expire_session(draft)
     return draft.done()
 
 
@@ -57,7 +60,27 @@ def next_deadline(session: Session, rules: Rules, *, orphans: bool = True) -> fl
     waits = head is not None and head.activity != WAITING_FOR_WORKER
     if waits and session.state.live_run is None:
         due.append(time_seconds(session.ledger.updated) + rules.unclaimed_notice_s)
-    return min(due, default=None)
+    due.append(_abandoned_at(session, rules))
+    first = min(due)
+    return None if first == math.inf else first
+
+
+def first_deadline(time: float, rules: Rules) -> float | None:
+    """`next_deadline` of a session that is created at `time`."""
+    return None if rules.session_ttl_s == math.inf else time + rules.session_ttl_s
+
+
+def _abandoned_at(session: Session, rules: Rules) -> float:
+    """When a session that nobody touches goes; one with a run never."""
+    if session.state.live_run is not None or session.state.queue:
+        return math.inf
+    return time_seconds(session.ledger.updated) + rules.session_ttl_s
+
+
+def _expire_session(draft: Draft) -> None:
+    if _abandoned_at(draft.session, draft.rules) <= draft.now:
+        draft.add(ev.SessionDeleted(time=draft.time))
+        draft.delete()
 
 
 def _expire_runs(draft: Draft) -> None:

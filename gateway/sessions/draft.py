@@ -4,6 +4,7 @@ So every rule sees what the rules before it did. The session is changed: whoever
 away unless the events are stored.
 """
 
+import math
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -26,6 +27,8 @@ class Rules(Struct, frozen=True):
     """The times that decisions know, in seconds."""
 
     run_ttl_s: float = 86_400.0
+    session_ttl_s: float = math.inf
+    """A session without a run and without a control event for so long is deleted."""
     unclaimed_notice_s: float = 5.0
     max_losses: int = 3
 

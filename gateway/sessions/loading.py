@@ -57,12 +57,25 @@ def _restored(session_id: str, loaded: Loaded, snapshot: bytes) -> Session:
 
 
 class Snapshots:
-    """Writes a snapshot at the end of a run and every `every` events; the appender calls it."""
+    """Writes a snapshot at the end of a run and every `every` events; the appender calls it.
 
-    def __init__(self, broker: Broker, *, every: int = 500, keep_events: int = 2000) -> None:
+    What the log keeps behind it, for cursors to resume from, is the least of the three limits.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        every: int = 500,
+        keep_events: int = 2000,
+        keep_bytes: int | None = None,
+        keep_s: float | None = None,
+    ) -> None:
         self._broker = broker
         self._every = every
         self._keep_events = keep_events
+        self._keep_bytes = keep_bytes
+        self._keep_s = keep_s
 
     async def after(self, session: Session, *, ended: bool) -> None:
         """Call after an append that left the log at `session`; a failure is not one of it."""
@@ -77,4 +90,6 @@ class Snapshots:
                 seq,
                 to_snapshot(session),
                 keep_events=self._keep_events,
+                keep_bytes=self._keep_bytes,
+                keep_s=self._keep_s,
             )

@@ -25,7 +25,7 @@ from gateway.errors import (
     SessionMissing,
 )
 from gateway.sessions.attempt import Attempt
-from gateway.sessions.by_time import next_deadline
+from gateway.sessions.by_time import first_deadline, next_deadline
 from gateway.sessions.cache import SessionCache
 from gateway.sessions.decide import decide_command, decide_tick
 from gateway.sessions.draft import Decision, NewId, Origin, Rules
@@ -301,8 +301,9 @@ class Store:
         principal = origin.principal
         owner = owner_key(principal)
         name = command.session or derived_id("s", owner, origin.client, command.id)
+        now = self.broker.now()
         created = ev.SessionCreated(
-            time=time_text(self.broker.now()),
+            time=time_text(now),
             agent=command.agent,
             metadata=command.metadata,
             tools=command.tools,
@@ -316,6 +317,7 @@ class Store:
             agent=command.agent,
             bodies=[encode(created)],
             control=1,
+            timer_at=first_deadline(now, self.rules),
             command=StoredCommand(key, digest, encode(answer)),
         )
         try:

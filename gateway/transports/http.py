@@ -20,7 +20,7 @@ from gateway.delivery.connection import Delivery
 from gateway.delivery.refusal import refusal
 from gateway.delivery.subscriptions import granted
 from gateway.sessions.store import Origin
-from gateway.transports.answers import Json, bearer, refused
+from gateway.transports.answers import Json, bearer, refused, unreadable
 from gateway.transports.sse import EventsEndpoint
 from protocol import commands as cmd
 from protocol import frames as down
@@ -186,4 +186,4 @@ def _query(request: Request, struct: type[T]) -> T:
     try:
         return msgspec.convert(dict(request.query_params), struct, strict=False)
     except msgspec.ValidationError as error:
-        raise malformed(str(error)) from None
+        raise unreadable(error) from None

@@ -17,10 +17,9 @@ from gateway.delivery.connection import Delivery
 from gateway.delivery.lanes import Job, Lanes
 from gateway.delivery.refusal import refusal
 from gateway.delivery.subscriptions import Subscriptions
-from gateway.transports.answers import bearer, refused
+from gateway.transports.answers import bearer, refused, unreadable
 from protocol.codec import encode, event_head
 from protocol.commands import SubscriptionOptions
-from protocol.errors import malformed
 from protocol.frames import Goaway
 
 HEADERS = [
@@ -66,7 +65,7 @@ def _options(request: Request) -> SubscriptionOptions:
         fields = {**query, "session": request.path_params["session"]}
         return msgspec.convert(fields, SubscriptionOptions, strict=False)
     except msgspec.ValidationError as error:
-        raise malformed(str(error)) from None
+        raise unreadable(error) from None
 
 
 class EventStream:

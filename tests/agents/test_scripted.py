@@ -1,4 +1,4 @@
-"""`scripted` does what DESIGN section 5 says, in the order the protocol's examples show."""
+"""`scripted` does what docs/agents.md says, in the order the protocol's examples show."""
 
 from typing import Any
 

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.support.processes import ROOT, Process
 from tests.support.waiting import eventually
 
@@ -22,9 +24,14 @@ def child(parent_gone):
     except SystemExit as end:
         return end.code
 
-sys.exit(Supervisor(child, 2).run())
+def ending():
+    print("ending", flush=True)
+
+sys.exit(Supervisor(child, 2, ending=ending).run())
 """
 WAIT = "select.select([parent_gone], [], []); print('orphan', flush=True); return 0"
+
+HANG = "[select.select([], [], [], 1) for _ in range(60)]; return 0"
 
 
 def supervised(folder: Path, body: str = WAIT) -> Process:
@@ -49,8 +56,35 @@ async def test_children_end_with_a_signal_to_the_parent(tmp_path: Path) -> None:
         await eventually(lambda: len(pids(process)) == 2, what="two children")
         assert await process.terminate() == 0
         assert not any(map(alive, pids(process)))
+        assert process.output().count("ending") == 1
     finally:
         await process.kill()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, None), (signal.SIGINT, 130)])
+async def test_a_second_ctrl_c_ends_children_that_hang(
+    tmp_path: Path, number: signal.Signals, code: int | None
+) -> None:
+    """SIGTERM is only ever asked again."""
+    body = "signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True)); " + HANG
+    process = await supervised(tmp_path, body).start()
+    try:
+        await eventually(lambda: len(pids(process)) == 2, what="two children")
+        children = pids(process)
+        process.send_signal(number)
+        await eventually(lambda: process.output().count("asked") == 2, what="both are asked")
+        process.send_signal(number)
+        if code is None:
+            await eventually(lambda: process.output().count("asked") == 4, what="asked again")
+            assert all(map(alive, children))
+        else:
+            assert await process.wait() == code
+            assert not any(map(alive, children))
+    finally:
+        await process.kill()
+        for pid in children:
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
 
 
 async def test_a_dead_child_is_replaced_but_not_at_once(tmp_path: Path) -> None:

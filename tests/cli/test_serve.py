@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import httpx2
 import pytest
@@ -89,6 +90,36 @@ async def test_it_ends_in_time_while_an_agent_runs(
         await tab.wait_for("goaway")
         assert await served.wait(within=10) == 0
         assert await tab.wait_closed() in (1001, 1012)
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+async def test_a_second_ctrl_c_ends_at_once(
+    gateway: StartGateway, valkey: Valkey, tmp_path: Path, command: Literal["serve", "worker"]
+) -> None:
+    """SIGTERM, SIGTERM and one Ctrl-C only ask; the run would keep it for the whole drain."""
+    (tmp_path / "folder_agents.py").write_text(AGENT)
+    agents = ("--agents", "folder_agents:endless", "--broker", valkey.url)
+    served = await gateway(*agents, command=command)
+    asking = served if command == "serve" else await gateway("--no-runs", *agents)
+    async with Tab(asking.url) as tab:
+        session = await tab.create("endless")
+        await tab.subscribe(session)
+        await tab.message(session, "Hi")
+        await tab.wait_for("message.completed")
+        for _ in range(2):
+            served.send_signal(signal.SIGTERM)
+            if command == "serve":
+                await tab.wait_for("goaway")
+            else:
+                await eventually(lambda: "worker_ending" in served.output(), what="it is ending")
+        assert served.running
+
+        def forced() -> bool:  # two signals of one kind may arrive as one
+            served.send_signal(signal.SIGINT)
+            return not served.running
+
+        await eventually(forced, within=5, what="it ends at once")
+        assert await served.wait() == 130
 
 
 async def test_an_agent_of_ones_own(gateway: StartGateway, tmp_path: Path) -> None:

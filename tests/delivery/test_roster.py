@@ -1,6 +1,7 @@
 """Who is connected, and how they learn of time and of the end."""
 
 import asyncio
+import random
 
 import pytest
 
@@ -66,15 +67,24 @@ async def test_one_that_fails_does_not_keep_the_others(monkeypatch: pytest.Monke
     assert "abort" in bad.told
 
 
-async def test_draining_spreads_the_reconnects_and_waits_for_the_last() -> None:
-    roster = Roster()
-    tabs = [joined(roster, ANN, f"t_{n}") for n in range(512)]
+async def test_draining_sends_them_away_in_waves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roster_module, "GRACE_S", 60.0)
+    roster = Roster(randomness=random.Random(7))
+    tabs = [joined(roster, ANN, f"t_{n}") for n in range(300)]
+    told: list[list[Tab]] = []
     async with asyncio.TaskGroup() as group:
-        drain = group.create_task(roster.drain(10))
-        await asyncio.sleep(0)
+        drain = group.create_task(roster.drain(120))
+        for wave in (128, 128, 44):
+            known = [tab for tabs_before in told for tab in tabs_before]
+            new = await eventually(
+                lambda known=known: [t for t in tabs if t.told and t not in known]
+            )
+            told.append(new)
+            assert len(new) == wave
+            slots = sorted(tab.after_ms for tab in new if tab.after_ms is not None)
+            assert slots == [int(n * 1000 / 512) for n in range(wave)]  # all differ
+            assert [tab.after_ms for tab in new] != slots  # nobody is always first
         assert roster.draining
-        assert [tab.after_ms for tab in tabs[:4]] == [0, 1, 3, 5]
-        assert tabs[-1].after_ms == 998
         for n, tab in enumerate(tabs):
             assert not drain.done()
             assert tab.told == ["restart"]
@@ -82,14 +92,49 @@ async def test_draining_spreads_the_reconnects_and_waits_for_the_last() -> None:
     assert len(roster) == 0
 
 
-async def test_who_stays_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(roster_module, "GRACE_S", 0.01)
+async def test_more_than_fit_go_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of the process is bounded; then the rate is what it must be."""
+    monkeypatch.setattr(roster_module, "WAVE_S", 0.01)
+    monkeypatch.setattr(roster_module, "GRACE_S", 0.0)
     roster = Roster()
-    tab = joined(roster, ANN, "t_1")
+    tabs = [joined(roster, ANN, f"t_{n}") for n in range(2_000)]
+    async with asyncio.TaskGroup() as group:
+        group.create_task(roster.drain(0.4))
+        await eventually(lambda: all(tab.told for tab in tabs))
+        assert all("restart" in tab.told for tab in tabs)
+        for n, tab in enumerate(tabs):
+            roster.leave(tab, ANN, f"t_{n}")
+
+
+async def test_who_stays_is_closed_wave_by_wave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roster_module, "GRACE_S", 0.0)
+    monkeypatch.setattr(roster_module, "RECONNECTS_PER_S", 4)
+    monkeypatch.setattr(roster_module, "WAVE_S", 0.25)
+    roster = Roster()
+    tabs = [joined(roster, ANN, f"t_{n}") for n in range(2)]
     async with asyncio.TaskGroup() as group:
         group.create_task(roster.drain(10))
-        await eventually(lambda: tab.told == ["restart", "1012"])
-        roster.leave(tab, ANN, "t_1")
+        first = await eventually(lambda: [t for t in tabs if t.told == ["restart", "1012"]])
+        (last,) = [tab for tab in tabs if tab not in first]
+        assert last.told == ["restart"]
+        roster.leave(first[0], ANN, f"t_{tabs.index(first[0])}")
+        await eventually(lambda: last.told == ["restart", "1012"])
+        roster.leave(last, ANN, f"t_{tabs.index(last)}")
+
+
+async def test_one_that_fails_does_not_keep_the_drain() -> None:
+    class Broken(Tab):
+        def go_away(self, reason: str, reconnect_after_ms: int) -> None:
+            raise RuntimeError("broken")
+
+    roster, bad = Roster(), Broken()
+    roster.enter(bad)
+    good = joined(roster, ANN, "t_1")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(roster.drain(10))
+        await eventually(lambda: bad.told == ["abort"] and good.told == ["restart"])
+        roster.leave(bad, None, "")
+        roster.leave(good, ANN, "t_1")
 
 
 async def test_draining_ends_when_nobody_goes() -> None:

@@ -54,6 +54,7 @@ class Client:
         self.states: dict[str, State] = {}
         self.events: list[Frame] = []
         self.local_address: str | None = None  # where it connects from next
+        self.acknowledges = window is not None
         self._token = token
         self._window = window
         self._silence_s = silence_s  # so long without a frame is a dead connection
@@ -202,7 +203,7 @@ class Client:
             state.apply(event, frame["seq"])
 
     async def _acknowledge(self, socket: ClientConnection, message: str) -> None:
-        if self._window is None or '"time"' not in message:
+        if not self.acknowledges or '"time"' not in message:
             return
         acks = [
             {"type": "ack", "session": session, "seq": wanted["after"]}
@@ -211,6 +212,12 @@ class Client:
         ]
         if acks:
             await self._send(socket, *acks)
+
+    async def catch_up(self) -> None:
+        """Acknowledges what it has, and from now on whatever comes."""
+        self.acknowledges = True
+        assert self._socket is not None, "not connected"
+        await self._acknowledge(self._socket, '"time"')
 
     # --- faults
 

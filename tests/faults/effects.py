@@ -37,20 +37,18 @@ def judge(records: Iterable[Record], logs: Sequence[Log]) -> list[Violation]:
     `logs` are complete: an effect in a lost epoch, or behind a trim, is not missed but unknown.
     """
     found: list[Violation] = []
+    records = list(records)
     least: Counter[Sign] = Counter()  # commands with an ok
     most: Counter[Sign] = Counter()  # commands that may have an effect
     complete = {log.session for log in logs if log.first == 1}
-    for record in records:
-        answers = record.answers()
-        for id_, command in record.sent.items():
-            got = answers.get(id_, [])
-            found += _contradictions(record, command, got)
-            sign = sign_of_command(command)
-            if sign is None or sign[0] not in complete:
-                continue
-            accepted = any(answer["type"] == "ok" for answer in got)
-            least[sign] += accepted
-            most[sign] += accepted or not _refused(got)
+    for where, command, got in _asked(records):
+        found += _contradictions(where, command, got)
+        sign = sign_of_command(command)
+        if sign is None or sign[0] not in complete:
+            continue
+        accepted = any(answer["type"] == "ok" for answer in got)
+        least[sign] += accepted
+        most[sign] += accepted or not _refused(got)
     effects = Counter(sign for log in logs if log.first == 1 for sign in signs_in(log))
     for sign in least.keys() | most.keys():
         if not least[sign] <= effects[sign] <= most[sign]:
@@ -59,17 +57,29 @@ def judge(records: Iterable[Record], logs: Sequence[Log]) -> list[Violation]:
     return found + list(_second_results(records, logs))
 
 
-def _contradictions(record: Record, command: Frame, got: Sequence[Frame]) -> Iterator[Violation]:
+def _asked(records: Iterable[Record]) -> Iterator[tuple[str, Frame, list[Frame]]]:
+    """Who asked, what, and all its answers: one command, however many records repeat it."""
+    asked: dict[tuple[str, str, str], tuple[str, Frame, list[Frame]]] = {}
+    for record in records:
+        answers = record.answers()
+        for id_, command in record.sent.items():
+            who = f"{record.principal}/{record.client}"
+            key = who, id_, _text(command)
+            asked.setdefault(key, (who, command, []))[2].extend(answers.get(id_, []))
+    yield from asked.values()
+
+
+def _contradictions(who: str, command: Frame, got: Sequence[Frame]) -> Iterator[Violation]:
     """Two different answers to one command."""
     if command["type"] in ANEW:
         return
     oks = [answer for answer in got if answer["type"] == "ok"]
-    where = f"{record.client}, {command['type']} {command.get('id')}"
+    where = f"of {who}, {command['type']} {command.get('id')}"
     if any(ok != oks[0] for ok in oks):
         yield Violation("I5", where, f"different answers: {oks!r:.300}")
     refused = [a for a in got if a["type"] == "error" and a["code"] not in UNCERTAIN]
     refused = [a for a in refused if a["code"] not in ("rate.limited", "command.conflict")]
-    if oks and got and refused and got.index(refused[-1]) > got.index(oks[0]):
+    if oks and refused and got.index(refused[-1]) > got.index(oks[0]):
         yield Violation("I5", where, f"refused after its ok: {refused[-1]!r:.300}")
 
 
@@ -119,16 +129,14 @@ def signs_in(log: Log) -> Iterator[Sign]:
 def _second_results(records: Iterable[Record], logs: Sequence[Log]) -> Iterator[Violation]:
     """Two commands with `ok` for what can be answered once: a call, an approval, a stop."""
     winners: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
-    for record in records:
-        answers = record.answers()
-        for id_, command in record.sent.items():
-            about = {
-                "tool.result": command.get("call"),
-                "approval.respond": command.get("approval"),
-                "run.interrupt": command.get("run"),
-            }.get(command["type"])
-            if about and any(a["type"] == "ok" for a in answers.get(id_, [])):
-                winners[command["session"], command["type"], about].add(id_)
+    for _, command, got in _asked(records):
+        about = {
+            "tool.result": command.get("call"),
+            "approval.respond": command.get("approval"),
+            "run.interrupt": command.get("run"),
+        }.get(command["type"])
+        if about and any(answer["type"] == "ok" for answer in got):
+            winners[command["session"], command["type"], about].add(command["id"])
     for (session, kind, about), ids in winners.items():
         if len(ids) > 1:
             yield Violation("I5", f"in {session}", f"{kind} for {about}: ok to {sorted(ids)}")

@@ -25,26 +25,27 @@ def judge(
     records: Iterable[Record],
     logs: Iterable[Log],
     *,
-    lost: Sequence[Log] = (),
+    earlier: Sequence[Log] = (),
     complete: bool = True,
 ) -> list[Violation]:
     """Every violation; `complete`: clients have settled, so each must have read to the end.
 
-    `lost` are logs of earlier epochs, read before they went; what was seen of an epoch without
-    a log is judged for holes and repeats alone.
+    `earlier` are logs of epochs before, as they were when they ended; what was seen of an epoch
+    without a log is judged for holes and repeats alone. Of a session that lost events (an earlier
+    log is no beginning of the one that is kept) effects cannot be counted.
     """
     records, kept = list(records), list(logs)
-    known = {(log.session, log.epoch): log for log in (*lost, *kept)}
-    owners = {log.session: log.owner for log in (*lost, *kept)}
+    known = {(log.session, log.epoch): log for log in (*earlier, *kept)}
+    owners = {log.session: log.owner for log in (*earlier, *kept)}
     found: list[Violation] = []
     for record in records:
         sightings = Sightings(record, known, owners)
         found += sightings.judge()
         if complete:
             found += sightings.behind()
-    # A log whose earlier epoch is lost began before its first event.
-    again = {log.session for log in lost}
-    whole = [log for log in kept if log.session not in again]
+    newest = {log.session: log for log in kept}
+    lossy = {log.session for log in earlier if not _begins(newest.get(log.session), log)}
+    whole = [log for log in kept if log.session not in lossy]
     found += effects.judge(records, whole)
     for log in whole:
         if log.first == 1:
@@ -52,13 +53,22 @@ def judge(
     return found
 
 
+def _begins(log: Log | None, earlier: Log) -> bool:
+    """Whether nothing of an earlier log was lost."""
+    return (
+        log is not None
+        and log.first == earlier.first
+        and list(log.bodies[: len(earlier.bodies)]) == list(earlier.bodies)
+    )
+
+
 def assert_holds(
     records: Iterable[Record],
     logs: Iterable[Log],
     *,
-    lost: Sequence[Log] = (),
+    earlier: Sequence[Log] = (),
     complete: bool = True,
 ) -> None:
     """Raises AssertionError that lists every violation."""
-    found = judge(records, logs, lost=lost, complete=complete)
+    found = judge(records, logs, earlier=earlier, complete=complete)
     assert not found, "the history does not hold:\n" + "\n".join(map(str, found[:20]))

@@ -52,6 +52,7 @@ class Link:
         self.server = server
         self.opened = opened
         self.doomed = False  # its next reply is lost
+        self.fits = False  # it has sent a piece that `only` asks for
 
     def reset(self) -> None:
         """Ends both sides with an RST."""
@@ -76,6 +77,7 @@ class FaultProxy:
         self.caught = asyncio.Event()
         self._fatal: Match | None = None
         self._resets = True
+        self._only: Match | None = None
         self._links: set[Link] = set()
 
     # --- addresses
@@ -97,6 +99,13 @@ class FaultProxy:
 
     def way(self, direction: Direction) -> Way:
         return self.up if direction == "up" else self.down
+
+    def only(self, match: Match) -> None:
+        """Delay, swallow and pause spare connections that never sent a fitting piece.
+
+        To be said before they are made.
+        """
+        self._only = match
 
     def delay(self, seconds: float, *directions: Direction) -> None:
         """Holds every piece for so long."""
@@ -192,26 +201,31 @@ class FaultProxy:
                 if self._resets:
                     raise ConnectionResetError
                 continue
-            await way.flowing.wait()
-            if way.delay_s:
-                await asyncio.sleep(way.delay_s)
-            if way.swallow:
-                way.swallowed += len(data)
-                continue
-            if way.quotas and len(data) >= way.quotas[0]:
-                writer.write(data[: way.quotas.pop(0)])
-                await writer.drain()
-                raise ConnectionResetError
-            if way.quotas:
-                way.quotas[0] -= len(data)
-            pieces = [data[at : at + 1] for at in range(len(data))] if way.trickle else [data]
-            for piece in pieces:
-                writer.write(piece)
-                await writer.drain()
-                if way.trickle:
-                    await asyncio.sleep(0)
+            if self._only is not None and not link.fits:
+                link.fits = way is self.up and self._only(data)
+            if self._only is None or link.fits:
+                await way.flowing.wait()
+                if way.delay_s:
+                    await asyncio.sleep(way.delay_s)
+                if way.swallow:
+                    way.swallowed += len(data)
+                    continue
+            await self._pass_on(data, writer, way)
         with suppress(OSError):
             writer.write_eof()
+
+    async def _pass_on(self, data: bytes, writer: asyncio.StreamWriter, way: Way) -> None:
+        if way.quotas and len(data) >= way.quotas[0]:
+            writer.write(data[: way.quotas.pop(0)])
+            await writer.drain()
+            raise ConnectionResetError
+        if way.quotas:
+            way.quotas[0] -= len(data)
+        for piece in [data[at : at + 1] for at in range(len(data))] if way.trickle else [data]:
+            writer.write(piece)
+            await writer.drain()
+            if way.trickle:
+                await asyncio.sleep(0)
 
 
 @asynccontextmanager

@@ -221,6 +221,10 @@ def test_what_was_seen_of_a_lost_epoch_is_still_dense() -> None:
     del lost[2]
     assert broken(record_of([*lost, *anew]), log) == {"I1"}
     assert "I1" in broken(record_of([*lost]), log)  # never told that the epoch is another
+    # what was seen is no longer stored, though it should be
+    other = Log("s", "e_0", log.bodies[:1])
+    lost = [subscribed(0, epoch="e_0"), *lines_of(log, 1, 3)]
+    assert broken(record_of([*lost, *anew]), log, earlier=[other]) == {"I3"}
 
 
 def test_two_effects_none_and_one_too_many() -> None:

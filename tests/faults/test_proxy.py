@@ -157,6 +157,14 @@ async def test_a_reply_that_never_comes(proxy: FaultProxy, pair: Pair, echo: Ech
     assert len(proxy) == 1
 
 
+async def test_only_some_connections(proxy: FaultProxy, pair: Pair) -> None:
+    proxy.only(lambda data: b"listen" in data)
+    proxy.swallow("down")
+    assert await say(pair, b"hello\n") == b"hello\n"
+    pair[1].write(b"listen\n")
+    await eventually(lambda: proxy.down.swallowed == 7)
+
+
 async def test_trickle_and_delay_lose_nothing(proxy: FaultProxy, pair: Pair) -> None:
     proxy.trickle()
     assert await say(pair, b"x" * 300 + b"\n") == b"x" * 300 + b"\n"

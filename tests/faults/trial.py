@@ -7,11 +7,12 @@ fault test without this is not one.
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 from gateway.broker.base import Broker
-from gateway.errors import BrokerError
+from gateway.errors import BrokerError, SessionMissing
 from tests.faults.clients import Client
 from tests.faults.history import assert_holds
 from tests.faults.record import Log, Record, stored
@@ -27,7 +28,9 @@ class Trial:
     def __init__(self, broker: Broker, stack: AsyncExitStack) -> None:
         self.broker = broker
         self.clients: list[Client] = []
-        self.lost: list[Log] = []
+        self.durable = False
+        """Whether whatever a lost epoch showed must still be stored."""
+        self.earlier: list[Log] = []
         self.logs: dict[str, Log] = {}  # after `judge`
         self._tabs: list[tuple[Tab, Record]] = []
         self._stack = stack
@@ -41,7 +44,7 @@ class Trial:
     async def remember(self, session: str) -> Log:
         """Keeps the log as it is now, because its epoch is about to be lost."""
         log = await stored(self.broker, session)
-        self.lost.append(log)
+        self.earlier.append(log)
         return log
 
     async def log(self, session: str) -> Log:
@@ -72,13 +75,34 @@ class Trial:
         """Settles, reads what is stored, and holds it against what was seen."""
         await self.settle()
         sessions = {s for client in self.clients for s in client.following()}
-        self.logs = {session: await stored(self.broker, session) for session in sorted(sessions)}
-        lost = [log for log in self.lost if self.logs[log.session].epoch != log.epoch]
-        assert_holds([c.record for c in self.clients], self.logs.values(), lost=lost)
+        for session in sorted(sessions):
+            with suppress(SessionMissing):  # lost as a whole
+                self.logs[session] = await stored(self.broker, session)
+        logs = self.logs.values()
+        earlier = [log for log in self.earlier if not self._is_kept(log)]
+        if self.durable:
+            earlier += [replace(log, epoch=e) for log in logs for e in self._epochs(log)]
+        assert_holds([client.record for client in self.clients], logs, earlier=earlier)
         for client in self.clients:
             for session in client.following():
-                if self.logs[session].first == 1 and session not in {log.session for log in lost}:
-                    client.assert_folded(self.logs[session])
+                log = self.logs.get(session)
+                if log is not None and log.first == 1:
+                    client.assert_folded(log)
+
+    def _is_kept(self, log: Log) -> bool:
+        kept = self.logs.get(log.session)
+        return kept is not None and kept.epoch == log.epoch
+
+    def _epochs(self, log: Log) -> set[str]:
+        """The earlier epochs of a session that any client saw."""
+        return {
+            frame["epoch"]
+            for client in self.clients
+            for frame in client.record.frames()
+            if frame["type"] == "subscribed"
+            and frame["session"] == log.session
+            and frame["epoch"] != log.epoch
+        }
 
 
 @asynccontextmanager

@@ -56,7 +56,7 @@ def settled(state: State) -> bool:
 
 
 def check(events: list[dict[str, Any]]) -> None:
-    """What every log keeps to (DESIGN 4.3)."""
+    """What every log keeps to (docs/agents.md)."""
     assert [e["seq"] for e in events] == list(range(1, len(events) + 1))
     live = ""
     of_message: dict[str, str] = {}

@@ -2,10 +2,13 @@
  * The client's side of the protocol as a state machine of values: no socket, no timer, no clock.
  *
  * `step(input, now)` takes what happened and returns what to do; `deadline` says when it wants a
- * `tick`. Sockets are numbers that the caller maps to real ones: `current` has been greeted with
- * `hello`, `next` is being opened. After a loss, or ahead of it when the gateway says `goaway`,
- * `next` takes over: its `hello` carries every subscription's cursor, and every command without
- * an answer is sent again under the same id. That makes both exactly-once (docs/protocol.md).
+ * `tick`. Sockets are numbers that the caller maps to real ones: `current` is in use, `next` is
+ * being opened. After a loss, or ahead of it when the gateway says `goaway`, `next` takes over:
+ * its `hello` carries every subscription's cursor, and every command without an answer is sent
+ * again under the same id. That makes both exactly-once (docs/protocol.md).
+ *
+ * Ahead of a loss `current` goes on until `next` is welcomed: what it still says counts, and what
+ * both say is dropped by the cursor.
  */
 
 import { delay, isFinal } from './backoff.js';
@@ -19,6 +22,7 @@ export const STEADY_MS = 5_000;
 const MESSAGE_CHARS = 256 * 1024;
 const MAX_FRAME_BYTES = 1024 * 1024;
 const TOKEN_ENDED = 4401;
+const SUPERSEDED = 4409;
 
 /** @typedef {import('./types.js').AnyFrame} AnyFrame */
 /** @typedef {import('./types.js').Status} Status */
@@ -70,10 +74,12 @@ export class Connection {
     this.subscriptions = new Map();
     /** @type {Map<string, AnyFrame>} command id -> frame without an answer, oldest first */
     this.pending = new Map();
-    /** @type {number | null} greeted with `hello` */
+    /** @type {number | null} greeted with `hello`, and in use */
     this.current = null;
-    /** @type {number | null} being opened */
+    /** @type {number | null} being opened, or awaiting its `welcome` while `current` lives */
     this.next = null;
+    /** @type {Map<string, object> | null} session id -> options, as `next` was greeted with them */
+    this.greeted = null;
     this.sockets = 0;
     this.running = false;
     this.online = true;
@@ -137,6 +143,7 @@ export class Connection {
     this.lines.push(JSON.stringify(frame));
   }
 
+  /** What was said so far goes to `current`, in as few messages as the limit allows. */
   flush() {
     const lines = this.lines.splice(0);
     if (this.current === null) return;
@@ -173,10 +180,58 @@ export class Connection {
   drop(which) {
     const socket = this[which];
     if (socket === null) return;
-    this[which] = null;
-    if (which === 'next') this.openingUntil = Infinity;
-    else this.probeUntil = Infinity;
+    this.forget(which);
     this.effects.push({ type: 'close', socket });
+  }
+
+  /** @param {'current' | 'next'} which */
+  forget(which) {
+    this[which] = null;
+    if (which === 'current') {
+      this.probeUntil = Infinity;
+      return;
+    }
+    this.greeted = null;
+    this.openingUntil = Infinity;
+  }
+
+  /**
+   * `next` comes into use, before or with its `welcome`.
+   * @param {number} now
+   */
+  promote(now) {
+    const greeted = /** @type {Map<string, object>} */ (this.greeted);
+    this.drop('current');
+    this.current = this.next;
+    this.next = null;
+    this.greeted = null;
+    this.heardAt = now;
+    this.moveAt = Infinity;
+    this.deliver(greeted);
+  }
+
+  /**
+   * `current` is lost: what is under way takes over, or a try is over.
+   * @param {number} code
+   * @param {string} reason
+   * @param {number} now
+   */
+  lose(code, reason, now) {
+    this.forget('current');
+    this.moveAt = Infinity;
+    // Where we were greeted meanwhile, the gateway ended the old one for the new one.
+    const ours = this.greeted !== null && code === SUPERSEDED;
+    if (this.next === null || (isFinal(code) && !ours && !this.renews(code))) {
+      this.openingUntil = Infinity;
+      return this.fail(code, reason, now);
+    }
+    this.welcomed = false;
+    if (this.greeted !== null) this.promote(now);
+  }
+
+  /** @param {number} code */
+  renews(code) {
+    return code === TOKEN_ENDED && this.renewable && this.welcomed;
   }
 
   /**
@@ -188,8 +243,9 @@ export class Connection {
   fail(code, reason, now) {
     this.code = code;
     this.reason = reason;
-    const renew = code === TOKEN_ENDED && this.renewable && this.welcomed;
-    if (isFinal(code) && !renew) return this.end({ code: `client.closed`, message: reason });
+    if (isFinal(code) && !this.renews(code)) {
+      return this.end({ code: 'client.closed', message: reason });
+    }
     this.attempt = now >= this.steadyAt ? 1 : this.attempt + 1;
     this.steadyAt = Infinity;
     this.welcomed = false;
@@ -217,19 +273,40 @@ export class Connection {
   }
 
   /**
-   * `hello` with every cursor, then every command without an answer, in order.
+   * The first frame on a socket, with every cursor.
    * @param {string} [token]
+   * @returns {AnyFrame}
    */
-  greet(token) {
-    const subscriptions = [...this.subscriptions.values()];
-    const known = subscriptions.filter((one) => !one.after || !this.pending.has(one.after));
-    this.send({
+  hello(token) {
+    const sessions = this.known().map((one) => one.wish());
+    return {
       type: 'hello',
       client: this.client,
       ...(token === undefined ? {} : { token }),
       ...(this.app ? { app: this.app } : {}),
-      ...(known.length ? { sessions: known.map((one) => one.request(HELLO)) } : {}),
-    });
+      ...(sessions.length ? { sessions } : {}),
+    };
+  }
+
+  /** The subscriptions that need not wait for a command without an answer. */
+  known() {
+    const subscriptions = [...this.subscriptions.values()];
+    return subscriptions.filter((one) => !one.after || !this.pending.has(one.after));
+  }
+
+  /**
+   * Say on `current` what its `hello` did not: every command without an answer, in order, and
+   * the subscriptions that changed since.
+   * @param {Map<string, object>} greeted session id -> options of the `hello`
+   */
+  deliver(greeted) {
+    for (const one of this.known()) {
+      if (greeted.get(one.session) === one.options) one.expect(HELLO);
+      else this.subscribe(one);
+    }
+    for (const session of greeted.keys()) {
+      if (!this.subscriptions.has(session)) this.unsubscribe(session);
+    }
     for (const [id, frame] of this.pending) {
       if (frame.type === 'auth.refresh') {
         // `hello` just brought a token that is at least as new.
@@ -237,14 +314,20 @@ export class Connection {
         continue;
       }
       this.send(frame);
-      for (const one of subscriptions) if (one.after === id) this.subscribe(one);
+      for (const one of this.subscriptions.values()) if (one.after === id) this.subscribe(one);
     }
   }
 
   /** @param {Subscription} subscription */
   subscribe(subscription) {
     const id = this.makeId('k');
-    this.send({ type: 'session.subscribe', id, ...subscription.request(id) });
+    this.send({ type: 'session.subscribe', id, ...subscription.wish() });
+    subscription.expect(id);
+  }
+
+  /** @param {string} session */
+  unsubscribe(session) {
+    this.send({ type: 'session.unsubscribe', id: this.makeId('k'), session });
   }
 
   /**
@@ -329,42 +412,43 @@ const INPUTS = {
   },
 
   opened(machine, { socket, token }, now) {
-    if (socket !== machine.next) return;
+    if (socket !== machine.next || machine.greeted !== null) return;
+    machine.openingUntil = now + OPENING_MS;
+    const greeted = new Map(machine.known().map((one) => [one.session, one.options]));
+    const hello = machine.hello(token);
+    if (machine.current !== null) {
+      machine.greeted = greeted;
+      machine.effects.push({ type: 'send', socket, text: JSON.stringify(hello) });
+      return;
+    }
     machine.next = null;
-    machine.drop('current');
     machine.current = socket;
     machine.welcomed = false;
     machine.heardAt = now;
-    machine.openingUntil = now + OPENING_MS;
-    machine.greet(token);
+    machine.send(hello);
+    machine.deliver(greeted);
   },
 
   text(machine, { socket, text }, now) {
+    for (const line of text.split('\n')) {
+      const frame = parse(line);
+      if (socket === machine.next && frame?.type === 'welcome') machine.promote(now);
+      if (frame && socket === machine.current) machine.receive(frame, now);
+    }
     if (socket !== machine.current) return;
     machine.heardAt = now;
     machine.probeUntil = Infinity;
-    for (const line of text.split('\n')) {
-      const frame = parse(line);
-      if (frame) machine.receive(frame, now);
-    }
   },
 
   closed(machine, { socket, code, reason }, now) {
-    if (socket === machine.next) {
-      machine.next = null;
-      machine.openingUntil = Infinity;
-      // A move that failed is tried again while the old socket lives.
-      if (machine.current !== null && !isFinal(code)) {
-        machine.moveAt = now + delay(++machine.attempt, code, machine.random);
-        return;
-      }
-    } else if (socket === machine.current) {
-      machine.current = null;
-      machine.probeUntil = Infinity;
-      if (machine.next !== null && !isFinal(code)) return;
-      machine.openingUntil = Infinity;
-    } else return;
-    machine.fail(code, reason, now);
+    if (socket === machine.current) return machine.lose(code, reason, now);
+    if (socket !== machine.next) return;
+    machine.forget('next');
+    // A move that failed is tried again while the old socket lives.
+    if (machine.current === null || (isFinal(code) && !machine.renews(code))) {
+      return machine.fail(code, reason, now);
+    }
+    machine.moveAt = now + delay(++machine.attempt, code, machine.random);
   },
 
   tick(machine, _, now) {
@@ -379,8 +463,7 @@ const INPUTS = {
     if (now >= machine.moveAt && machine.next === null) machine.open(now);
     if (now >= Math.min(machine.heardAt + SILENCE_MS, machine.probeUntil)) {
       machine.drop('current');
-      if (machine.next === null) machine.fail(1006, 'The connection fell silent.', now);
-      return;
+      return machine.lose(1006, 'The connection fell silent.', now);
     }
     for (const subscription of machine.subscriptions.values()) {
       if (now >= subscription.retryAt) machine.subscribe(subscription);
@@ -416,7 +499,7 @@ const INPUTS = {
 
   unsubscribe(machine, { session }) {
     if (!machine.subscriptions.delete(session) || machine.current === null) return;
-    machine.send({ type: 'session.unsubscribe', id: machine.makeId('k'), session });
+    machine.unsubscribe(session);
   },
 };
 

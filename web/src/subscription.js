@@ -39,17 +39,21 @@ export class Subscription {
     this.refusals = 0;
   }
 
+  /** The fields of a request. */
+  wish() {
+    const place = this.epoch === undefined ? {} : { after: this.seq, epoch: this.epoch };
+    return { session: this.session, ...place, ...this.options, window: WINDOW };
+  }
+
   /**
-   * The fields of the next request.
+   * It was asked for: what comes before the answer is from another place.
    * @param {string | typeof HELLO} awaiting
    */
-  request(awaiting) {
+  expect(awaiting) {
     this.awaiting = awaiting;
     this.retryAt = Infinity;
     this.unacked = 0;
     this.ackAt = Infinity;
-    const place = this.epoch === undefined ? {} : { after: this.seq, epoch: this.epoch };
-    return { session: this.session, ...place, ...this.options, window: WINDOW };
   }
 
   /**

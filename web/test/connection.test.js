@@ -274,18 +274,22 @@ test('an ended token is final, unless a new one can be had, and then only once',
   assert.equal(bench.machine.status, 'closed');
 });
 
-test('goaway: the new socket is greeted before the old one is closed', () => {
+test('goaway: the old socket goes on until the new one is welcomed', () => {
   const bench = Bench.open().hears({ type: 'goaway', reason: 'drain', reconnect_after_ms: 100 });
   bench.after(99);
   assert.deepEqual(bench.of('connect'), []);
   bench.after(1);
   assert.deepEqual(bench.of('connect'), [{ type: 'connect', socket: 2 }]);
-  bench.hears(event(2, 'run.log'));
-  assert.equal(bench.of('event').length, 1);
-  bench.opens();
-  assert.deepEqual(bench.of('close'), [{ type: 'close', socket: 1 }]);
+  bench.hears(event(2, 'run.log')).opens();
+  assert.deepEqual(bench.of('close'), []);
   assert.equal(bench.sent[0].sessions[0].after, 2);
   assert.equal(bench.of('send')[0].socket, 2);
+  bench.hears(event(3, 'run.log'));
+  assert.equal(bench.of('event').length, 1);
+  const text = lines(WELCOME, subscribed({ seq: 2, recovered: true }), event(3, 'run.log'));
+  bench.step({ type: 'text', socket: 2, text });
+  assert.deepEqual(bench.of('close'), [{ type: 'close', socket: 1 }]);
+  assert.deepEqual([bench.of('event'), bench.of('status')], [[], []]);
 });
 
 test('goaway: a move that fails is tried again, while the old socket goes on', () => {

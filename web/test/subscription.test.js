@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { ACK_MS, HELLO, Subscription } from '../src/subscription.js';
+import { ACK_MS, Subscription } from '../src/subscription.js';
 import { subscribed } from './support.js';
 
 /** @param {Record<string, any>} [fields] */
 function open(fields) {
   const subscription = new Subscription('s_1', { detail: 'full', tools: ['look'] });
-  subscription.request('k_1');
+  subscription.expect('k_1');
   subscription.subscribed(subscribed({ id: 'k_1', ...fields }));
   return subscription;
 }
@@ -19,9 +19,9 @@ function delta(seq, from_seq) {
 
 test('a first request has no place, a later one has', () => {
   const subscription = new Subscription('s_1', { detail: 'full' });
-  assert.deepEqual(subscription.request(HELLO), { session: 's_1', detail: 'full', window: 512 });
+  assert.deepEqual(subscription.wish(), { session: 's_1', detail: 'full', window: 512 });
   subscription.subscribed(subscribed({ seq: 7 }));
-  assert.deepEqual(subscription.request('k_1'), {
+  assert.deepEqual(subscription.wish(), {
     session: 's_1',
     after: 7,
     epoch: 'e_1',
@@ -66,7 +66,7 @@ test('a cursor frame ahead of a full subscription shows a loss', () => {
 
 test('until a request is answered, what comes is from before', () => {
   const subscription = open({ seq: 3 });
-  subscription.request('k_2');
+  subscription.expect('k_2');
   assert.equal(subscription.receive(delta(4), 0), 'drop');
   assert.equal(subscription.subscribed(subscribed({ id: 'k_1', seq: 9 })), 'ignored');
   const outcome = subscription.subscribed(subscribed({ id: 'k_2', seq: 3, recovered: true }));

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 
 import { Connection } from '../src/connection.js';
 import { fold } from '../src/state.js';
+import { played } from './effects.js';
 
 const FOLDER = new URL('../../protocol/vectors/', import.meta.url);
 
@@ -20,11 +21,15 @@ function vectors() {
 
 const folds = vectors().filter((vector) => 'events' in vector);
 const frames = vectors().filter((vector) => 'frame' in vector);
+const connections = vectors().filter((vector) => 'steps' in vector);
 
-test('there are vectors of both kinds', () => {
-  assert.ok(folds.length > 0);
-  assert.ok(frames.length > 0);
+test('there are vectors of all kinds', () => {
+  for (const kind of [folds, frames, connections]) assert.ok(kind.length > 0);
 });
+
+for (const vector of connections) {
+  test(`connection: ${vector.name}`, () => assert.deepEqual(played(vector), vector));
+}
 
 for (const { name, state, events, expect } of folds) {
   test(`fold: ${name}`, () => {

@@ -13,7 +13,16 @@ from contextlib import suppress
 
 from redis.exceptions import RedisError
 
-from gateway.broker.base import Append, Claimed, Create, Follower, Head, Loaded, News
+from gateway.broker.base import (
+    Append,
+    Claimed,
+    Create,
+    Follower,
+    Head,
+    Loaded,
+    News,
+    OnControl,
+)
 from gateway.broker.followers import Followers
 from gateway.broker.redis import layout, replies
 from gateway.broker.redis.claims import Claims
@@ -61,6 +70,7 @@ class RedisBroker:
         try:
             await self._client.check()
             await self._listener.start()
+            await self._listener.subscribe([layout.CONTROL])
             await self._sing("agw:{0}:canary", "")
         except (RedisError, OSError, TimeoutError, Deaf, BrokerUnavailable) as error:
             await self.close()
@@ -97,6 +107,7 @@ class RedisBroker:
             create.owner,
             create.agent,
             *_events(create.bodies, create.control),
+            _given(create.timer_at),
         ]
         key = ""
         if create.command is not None:
@@ -183,9 +194,18 @@ class RedisBroker:
         return [heads.get(session) for session in sessions]
 
     async def put_snapshot(
-        self, session: str, epoch: str, seq: int, data: bytes, *, keep_events: int
+        self,
+        session: str,
+        epoch: str,
+        seq: int,
+        data: bytes,
+        *,
+        keep_events: int,
+        keep_bytes: int | None = None,
+        keep_s: float | None = None,
     ) -> bool:
-        arguments = (*_named(session), epoch, seq, data, keep_events)
+        keep = (keep_events, _given(keep_bytes), _given(keep_s))
+        arguments = (*_named(session), epoch, seq, data, *keep)
         reply = await self._client.run("put_snapshot", layout.session_keys(session), arguments)
         return bool(reply)
 
@@ -209,7 +229,16 @@ class RedisBroker:
         if self._followers.remove(session, follower):
             self._listener.unsubscribe(layout.channel(session))
 
+    async def publish_control(self, message: bytes) -> None:
+        await self._client.command("SPUBLISH", layout.CONTROL, message)
+
+    def on_control(self, heard: OnControl) -> None:
+        self._followers.add_control(heard)
+
     def _hear(self, channel: bytes, payload: bytes) -> None:
+        if channel == layout.CONTROL:
+            self._followers.tell_control(payload)
+            return
         shard = self._wakes.get(channel)
         if shard is not None:
             self._claims.hear(shard, payload)
@@ -283,8 +312,12 @@ class RedisBroker:
             if len(given) >= limit:
                 break
             arguments = (layout.base(shard), limit - len(given), TIMER_PAUSE_S)
-            reply = await self._client.run("due_timers", [layout.timers(shard)], arguments)
-            given += (session.decode() for session in reply)
+            timers = layout.timers(shard)
+            due, deleted = await self._client.run("due_timers", [timers], arguments)
+            given += (session.decode() for session in due)
+            for session, owner in zip(deleted[::2], deleted[1::2], strict=True):
+                await self._owners.drop(owner.decode(), session.decode())
+                await self._client.command("ZREM", timers, session)
         return given
 
     async def set_timer(self, session: str, at: float | None, *, expect_version: int) -> None:

@@ -212,6 +212,8 @@ class RedisClient:
             return await pipeline.execute()
 
     async def _bounded(self, call: Awaitable[T]) -> T:
+        task = asyncio.current_task()
+        cancelling = task.cancelling() if task is not None else 0
         try:
             async with asyncio.timeout(CALL_S):
                 result = await call
@@ -221,4 +223,7 @@ class RedisClient:
                 self.answering = False
             raise meaning from error
         self.answering = True
+        if task is not None and task.cancelling() > cancelling:
+            # redis-py sends with wait_for, which loses cancellations on Python 3.11.
+            raise asyncio.CancelledError
         return result

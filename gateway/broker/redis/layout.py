@@ -51,5 +51,9 @@ def wake(shard: int) -> bytes:
     return f"{base(shard)}wake".encode()
 
 
+CONTROL = b"agw:control"
+"""The channel of words from process to process."""
+
+
 def owner(principal: str) -> str:
     return f"agw:owner:{principal}"

@@ -65,7 +65,7 @@ def events(entries: Sequence[Any], after: int) -> list[tuple[int, bytes]]:
     """The events of log entries that come after `after`."""
     found: list[tuple[int, bytes]] = []
     for _, fields in entries:
-        _, first, _, count, _, bodies = fields
+        _, first, _, count, _, bodies, *_ = fields
         numbered = enumerate(bodies.split(b"\n"), int(first))
         found += (event for event in numbered if event[0] > after)
         if (last := int(first) + int(count) - 1) != found[-1][0]:

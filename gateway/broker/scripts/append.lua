@@ -38,7 +38,7 @@ if not store(s, tonumber(count), tonumber(control), bodies) then
   return {'epoch', s.epoch}
 end
 
-local meta = {'seq', s.seq, 'version', s.version, 'entries', s.entries}
+local meta = {'seq', s.seq, 'version', s.version, 'entries', s.entries, 'bytes', s.bytes}
 if n ~= '' then
   meta[#meta + 1] = 'n'
   meta[#meta + 1] = fence .. ':' .. n .. ':' .. s.seq
@@ -69,7 +69,8 @@ if delete ~= '' then
   redis.call('HSET', s.meta, 'deleted', 1, 'entries', 1)
   redis.call('HDEL', s.meta, 'worker')
   redis.call('DEL', s.snap)
-  redis.call('ZREM', s.timers, session)
+  -- due_timers hands it out until it has left its owner's list, which is in another slot.
+  redis.call('ZADD', s.timers, decimal(time()), session)
   redis.call('ZREM', s.runs, session)
   redis.call('EXPIRE', s.meta, KEPT_S)
   redis.call('EXPIRE', s.log, KEPT_S)

@@ -15,9 +15,13 @@ local function decimal(seconds)
   return string.format('%.6f', seconds)
 end
 
-local function log_end(s)
-  local newest = redis.call('XREVRANGE', s.log, '+', '-', 'COUNT', 1)[1]
-  return newest and tonumber(string.match(newest[1], '^%d+')) or 0
+local function last_of(entry)
+  return tonumber(string.match(entry[1], '^%d+'))
+end
+
+-- The newest entry up to `id`, nil if there is none.
+local function newest(s, id)
+  return redis.call('XREVRANGE', s.log, id, '-', 'COUNT', 1)[1]
 end
 
 local function log_start(s)
@@ -45,7 +49,8 @@ end
 -- Another server (a failover, a restart), or a log that does not fit its meta: what clients and
 -- replicas have read may not be what is stored. False if too little is left to fold a state from.
 local function new_epoch(s, replid)
-  local first, last = log_start(s), log_end(s)
+  local first, entry = log_start(s), newest(s, '+')
+  local last = entry and last_of(entry) or 0
   local snap = tonumber(redis.call('HGET', s.snap, 'seq') or 0)
   if first ~= 1 and (snap == 0 or (first and snap < first - 1)) then
     forget(s)
@@ -58,10 +63,11 @@ local function new_epoch(s, replid)
   s.epoch = string.sub(redis.sha1hex(replid .. s.epoch .. s.session .. decimal(time())), 1, 16)
   s.seq = last
   s.entries = redis.call('XLEN', s.log)
+  s.bytes = entry and tonumber(entry[2][10]) or s.bytes
   -- A fence given in the lost tail must not be given again; the live attempt keeps its own.
   s.jump = FENCE_JUMP
   redis.call('HSET', s.meta, 'epoch', s.epoch, 'replid', replid, 'seq', s.seq,
-    'entries', s.entries, 'jump', s.jump)
+    'entries', s.entries, 'bytes', s.bytes, 'jump', s.jump)
   if snap > 0 then
     redis.call('HSET', s.snap, 'epoch', s.epoch)
   end
@@ -97,7 +103,7 @@ local function peek(base, session)
   end
   s.runs = base .. 'runs:' .. s.agent
   s.seq, s.version, s.fence = tonumber(s.seq), tonumber(s.version), tonumber(s.fence)
-  s.entries, s.jump = tonumber(s.entries), tonumber(s.jump or 0)
+  s.entries, s.bytes, s.jump = tonumber(s.entries), tonumber(s.bytes), tonumber(s.jump or 0)
   return s
 end
 
@@ -117,21 +123,24 @@ local function open(base, session)
 end
 
 -- First write of its script: what it refuses has changed nothing. False: the log is ahead of meta.
+-- An entry says when it came and how many bytes of events the log has had with it: for trimming.
 local function store(s, count, control, bodies)
   if count == 0 then
     return true
   end
   local first = s.seq + 1
   local last = s.seq + count
+  local bytes = s.bytes + #bodies - (count - 1)
   local added = redis.pcall('XADD', s.log, string.format('%.0f-0', last),
-    'first', first, 'count', count, 'bodies', bodies)
+    'first', first, 'count', count, 'bodies', bodies,
+    'at', string.format('%.0f', time() * 1000), 'bytes', bytes)
   if type(added) == 'table' and added.err then
     if string.find(added.err, 'equal or smaller', 1, true) then
       return false
     end
     error(added)
   end
-  s.seq, s.version, s.entries = last, s.version + control, s.entries + 1
+  s.seq, s.version, s.entries, s.bytes = last, s.version + control, s.entries + 1, bytes
   publish(s, first, count, bodies)
   return true
 end

@@ -1,0 +1,248 @@
+"""FAULTS, Worker crash: runs that survive their workers, and workers that survive their runs."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.app import GatewayWorker
+from gateway.broker.redis.broker import RedisBroker
+from gateway.settings import WorkerSettings
+from tests.broker.redis.opening import QUICK
+from tests.conftest import StartGateway
+from tests.faults.conftest import LEASE_OPTIONS, LEASES, Replica, Replicate
+from tests.faults.producer import Story, script, told
+from tests.faults.trial import trial
+from tests.support.processes import GatewayProcess, Valkey
+from tests.support.waiting import eventually
+from tests.support.wire import Frame
+
+READ: Frame = {
+    "name": "read_heading",
+    "description": "Reads a heading",
+    "parameters": {"type": "object"},
+}
+CALL: Frame = {"call_tool": {"name": "read_heading", "arguments": {}}}
+APPROVE: Frame = {"approve": {"title": "Really?"}}
+TAKEOVER_SECONDS = 30
+
+# Says one word before it does what kills it, so that each life is seen.
+POISON = """
+import os
+from gateway.runtime.agent import agent
+
+@agent(name="poison", resume="replay")
+async def poison(run):
+    os._exit(7)
+"""
+
+# Blocks its worker's loop, then acts as if nothing had been.
+BLOCKER = """
+import pathlib, time
+from gateway.runtime.agent import agent
+
+EFFECTS = pathlib.Path(__file__).with_name("effects")
+
+def act() -> str:
+    with EFFECTS.open("a") as file:
+        file.write("x")
+    return "done"
+
+@agent(name="blocker", resume="replay", tools=[act])
+async def blocker(run):
+    first = EFFECTS.with_name("first")
+    await run.say("Here I am. ")
+    if not first.exists():
+        first.touch()
+        time.sleep(5)
+    await run.call_tool("act")
+    await run.say("Done.")
+"""
+
+
+@pytest.fixture
+async def front(replicate: Replicate, valkey: Valkey) -> Replica:
+    """A replica that runs nothing itself."""
+    return await replicate(
+        valkey.url, runs=False, agents=("scripted", "echo")
+    )
+
+
+async def start_worker(gateway: StartGateway, url: str, agents: str) -> GatewayProcess:
+    return await gateway(
+        "--broker", url, "--agents", agents, *LEASE_OPTIONS, "--park-after-ms=600000",
+        command="worker",
+    )  # fmt: skip
+
+
+async def test_W1_killed_at_every_point_of_a_run(
+    gateway: StartGateway, front: Replica, valkey: Valkey
+) -> None:
+    """Before the first event of its own, amid deltas, waiting for a tool, and for a person."""
+    story = Story(150, 10)
+    tail = Story(5, 0, name="tail")
+    scripts: dict[str, list[Any]] = {
+        "before": [{"sleep_ms": 1_500}, tail],
+        "amid": [story, tail],
+        "tool": [Story(2, 0), CALL, tail],
+        "person": [Story(2, 0), APPROVE, tail],
+        "between": [Story(2, 0), CALL, {"sleep_ms": 1_500}, tail],
+    }
+    begun = {
+        "before": "run.started",
+        "amid": "message.delta",
+        "tool": "run.waiting",
+        "person": "run.waiting",
+        "between": "tool_call.completed",
+    }
+    async with trial(front.gateway.broker) as t:
+        first = await start_worker(gateway, valkey.url, "scripted")
+        clients = {place: await t.client(front.url) for place in scripts}
+        sessions = {p: await c.create(tools=[READ]) for p, c in clients.items()}
+        runs: dict[str, str] = {}
+        for place, client in clients.items():
+            ok = await client.send(sessions[place], script(*scripts[place]))
+            runs[place] = ok["run"]
+        between = clients["between"]
+        await between.tool_result(await between.event("tool_call.requested"), 1)
+        for place, client in clients.items():
+            await client.event(begun[place])
+        await clients["amid"].deltas(5)
+        await first.kill()
+        await start_worker(gateway, valkey.url, "scripted")
+        tool, person = clients["tool"], clients["person"]
+        await tool.tool_result(tool.seen("tool_call.requested")[0], 1)
+        asked = person.seen("approval.requested")[0]
+        respond = {"type": "approval.respond", "session": sessions["person"]}
+        await person.must({**respond, "approval": asked["approval"], "decision": "approve"})
+        for place, client in clients.items():
+            end = await client.run_end(runs[place], within=TAKEOVER_SECONDS)
+            assert end["type"] == "run.completed", place
+            retried = client.seen("run.retrying", "run.resumed")
+            assert [event["attempt"] for event in retried] == [2], place
+            text = told(await t.log(sessions[place]), runs[place])
+            assert text.endswith(tail.text), place
+            assert client.text(sessions[place]) == text
+        story.assert_told(clients["amid"].text(sessions["amid"]).removesuffix(tail.text))
+        assert len(between.seen("tool_call.requested")) == 1
+
+
+async def test_W2_a_zombie_is_fenced(
+    gateway: StartGateway, front: Replica, valkey: Valkey
+) -> None:
+    story = Story(300, 20)
+    async with trial(front.gateway.broker) as t:
+        zombie = await start_worker(gateway, valkey.url, "scripted")
+        client = await t.client(front.url)
+        session = await client.create()
+        run = (await client.send(session, script(story)))["run"]
+        await client.deltas(5)
+        zombie.pause()
+        await start_worker(gateway, valkey.url, "scripted")
+        await client.event("run.retrying", within=TAKEOVER_SECONDS)
+        await client.deltas(5)
+        zombie.resume()  # while the other is in the middle of it
+        await client.run_end(run, within=TAKEOVER_SECONDS)
+        story.assert_told(client.text(session))
+        assert len(client.seen("run.retrying")) == 1
+        # it is a good worker again
+        after = (await client.send(session, script(Story(3, 0))))["run"]
+        await client.run_end(after)
+
+
+async def test_W3_a_blocked_loop_has_no_effect_after_its_lease(
+    gateway: StartGateway, replicate: Replicate, valkey: Valkey, tmp_path: Path
+) -> None:
+    (tmp_path / "blocking_agents.py").write_text(BLOCKER)
+    front = await replicate(valkey.url, runs=False)
+    async with trial(front.gateway.broker) as t:
+        for _ in range(2):
+            await start_worker(gateway, valkey.url, "blocking_agents:blocker")
+        client = await t.client(front.url)
+        session = await client.create("blocker")
+        run = (await client.send(session, "Go"))["run"]
+        end = await client.run_end(run, within=TAKEOVER_SECONDS)
+        assert end["type"] == "run.completed"
+        assert client.text(session) == "Here I am. Done."
+        assert len(client.seen("run.retrying")) == 1
+        assert (tmp_path / "effects").read_text() == "x"
+
+
+async def test_W5_a_poisonous_run_fails_and_blocks_nobody(
+    gateway: StartGateway, replicate: Replicate, valkey: Valkey, tmp_path: Path
+) -> None:
+    (tmp_path / "poison_agents.py").write_text(POISON)
+    front = await replicate(valkey.url, runs=False)
+    async with trial(front.gateway.broker) as t:
+        client = await t.client(front.url)
+        session = await client.create("poison")
+        run = (await client.send(session, "Die"))["run"]
+        behind = (await client.send(session, "Die too", if_busy="enqueue"))["run"]
+        for _ in range(3):
+            worker = await start_worker(gateway, valkey.url, "poison_agents:poison")
+            assert await worker.wait(TAKEOVER_SECONDS) == 7
+        # the next that claims it says that it is lost, and dies of the one behind
+        last = await start_worker(gateway, valkey.url, "poison_agents:poison")
+        end = await client.run_end(run, within=TAKEOVER_SECONDS)
+        assert (end["type"], end["error"]["code"]) == ("run.failed", "worker.lost")
+        await client.event("run.started", run=behind)
+        assert await last.wait(TAKEOVER_SECONDS) == 7
+        stop = {"type": "run.interrupt", "session": session, "run": behind}
+        await client.must(stop)
+
+
+async def test_W6_many_workers_one_owner(replicate: Replicate, valkey: Valkey) -> None:
+    """Eight workers that wake at the same moment for forty runs: each is started once."""
+    front = await replicate(valkey.url, runs=False)
+    settings = WorkerSettings(agents=("scripted",), **LEASES)  # type: ignore[arg-type]
+    workers = [
+        GatewayWorker(settings, broker=RedisBroker(valkey.url, rhythm=QUICK)) for _ in range(8)
+    ]
+    async with trial(front.gateway.broker) as t:
+        client = await t.client(front.url)
+        sessions = [await client.create() for _ in range(40)]
+        runs = [(await client.send(s, script(Story(3, 1))))["run"] for s in sessions]
+        async with asyncio.TaskGroup() as group:
+            done = asyncio.Event()
+
+            async def work(worker: GatewayWorker) -> None:
+                async with worker.running():
+                    await done.wait()
+
+            for worker in workers:
+                group.create_task(work(worker))
+            for run in runs:
+                assert (await client.run_end(run))["type"] == "run.completed"
+            done.set()
+        assert not client.seen("run.retrying", "run.resumed")
+        for session in sessions:
+            Story(3).assert_told(client.text(session))
+
+
+async def test_W7_an_approval_while_no_worker_has_the_run(
+    replicate: Replicate, valkey: Valkey
+) -> None:
+    front = await replicate(valkey.url, runs=False)
+    settings = WorkerSettings(agents=("scripted",), park_after_ms=50, **LEASES)  # type: ignore[arg-type]
+
+    def worker() -> GatewayWorker:
+        return GatewayWorker(settings, broker=RedisBroker(valkey.url, rhythm=QUICK))
+
+    async with trial(front.gateway.broker) as t:
+        client = await t.client(front.url)
+        session = await client.create()
+        run = (await client.send(session, script(Story(2, 0), APPROVE, {"say": "{last}"})))["run"]
+        first = worker()
+        async with first.running():
+            asked = await client.event("approval.requested")
+            assert first.worker is not None
+            await eventually(lambda: first.worker and first.worker.active == 0, what="parked")
+        respond = {"type": "approval.respond", "session": session, "approval": asked["approval"]}
+        await client.must({**respond, "decision": "approve"})
+        assert not client.seen("run.resumed")
+        async with worker().running():
+            await client.run_end(run)
+        assert client.text(session) == Story(2).text + '{"decision":"approve"}'
+        assert [e["attempt"] for e in client.seen("run.resumed")] == [2]
+        assert len(client.seen("approval.resolved")) == 1
