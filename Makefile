@@ -4,7 +4,10 @@ BIN := .venv/bin
 WEB := web/node_modules/.installed
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: demo test check fmt coverage lock
+# What pyproject.toml's addopts leave out: it takes long, needs root or more programs.
+SLOW := cluster or lb or netns or autobahn or chaos
+
+.PHONY: demo test test-all check fmt coverage lock
 
 demo: .venv/.installed  ## the gateway with its demo page; prints the URL
 	$(BIN)/agent-gateway demo
@@ -13,6 +16,10 @@ test: .venv/.installed $(WEB)  ## all tests, with real servers, browser and Node
 	tools/system-packages
 	npm --prefix web test
 	$(BIN)/pytest
+
+test-all: test  ## and those that take long or need more of the machine (root, for namespaces)
+	tools/system-packages all
+	$(BIN)/pytest -m "$(SLOW)"
 
 check: .venv/.installed $(WEB)  ## everything that is checked without running
 	$(BIN)/ruff check

@@ -18,7 +18,9 @@ from gateway.agents.registry import resolve_agents
 from gateway.auth import Authenticator, open_auth
 from gateway.broker.base import Broker
 from gateway.broker.open import open_broker
+from gateway.delivery.admission import Admission
 from gateway.delivery.connection import Delivery
+from gateway.delivery.control import Control
 from gateway.delivery.hub import Hub
 from gateway.delivery.roster import Roster
 from gateway.runtime.agent import Agent
@@ -136,7 +138,9 @@ class Gateway(GatewayWorker):
             max_bytes=settings.feed_bytes,
             metrics=self.metrics,
         )
-        self.roster = Roster()
+        self.roster = Roster(most_of_a_subject=settings.most_of_a_subject)
+        self.admission = Admission(settings, self.roster, metrics=self.metrics)
+        self.control = Control(self.broker, self.roster, self.metrics)
         self.app = self._app()
 
     async def drain(self) -> None:
@@ -147,8 +151,8 @@ class Gateway(GatewayWorker):
 
     def unready(self) -> str | None:
         """Why no new client should come; None: all is well."""
-        if self.roster.draining:
-            return "draining"
+        if (reason := self.admission.unready) is not None:
+            return reason
         if not self.broker.healthy:
             return "the broker does not answer"
         return None
@@ -161,6 +165,8 @@ class Gateway(GatewayWorker):
             store=self.store,
             hub=self.hub,
             roster=self.roster,
+            admission=self.admission,
+            control=self.control,
             auth=self.authenticator,
             settings=self.settings,
             metrics=self.metrics,

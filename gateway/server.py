@@ -13,12 +13,14 @@ Frames of the gateway go straight to the transport, one `write` per message (`wr
 
 import asyncio
 import logging
+import math
 import os
 import re
 import signal
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import Any, cast
 
@@ -30,11 +32,14 @@ from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 
+from gateway.delivery.resources import Resources
 from gateway.limits import TokenBucket
 from gateway.settings import Settings
 
 SLICE_BYTES = 4096
 MAX_FRAGMENTS = 64
+LATE_FRAMES = 256
+"""After our close so many more are read, in search of the answer to it."""
 FRAMES_PER_S, FRAMES_BURST = 1_000.0, 2_000.0
 WRITE_HIGH_BYTES, WRITE_LOW_BYTES = 256 * 1024, 64 * 1024
 PING_BACKLOG_BYTES = 64 * 1024
@@ -43,7 +48,11 @@ USER_TIMEOUT_MS = 20_000
 LINGER_S = 2.0
 HANDSHAKE_S = 5.0
 HEAD_BYTES = 16_384
+LAST_DESCRIPTORS = 16
+"""Not for sockets: accepting must not fail for lack of one, and a broker may reconnect."""
 PING_S, PONG_S = 20.0, 15.0
+STOOD_STILL_S = 1.0
+"""A timer that is so late says that the process was stopped, or its loop blocked."""
 GRACE_S = 5
 JOIN_S = 3.0
 FORCED = 130
@@ -98,6 +107,7 @@ class GatewayWS(WebSocketsSansIOProtocol):
         self.resumed: Callable[[], None] = lambda: None
         self._metered = TokenBucket(FRAMES_PER_S, FRAMES_BURST, self.loop.time)
         self._fragments = 0
+        self._late = 0
         self._abort_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -145,7 +155,7 @@ class GatewayWS(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         for at in range(0, len(data), SLICE_BYTES):
-            if self.transport.is_closing():
+            if self.transport.is_closing() or self._late > LATE_FRAMES:
                 return
             super().data_received(data[at : at + SLICE_BYTES])
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
@@ -171,11 +181,23 @@ class GatewayWS(WebSocketsSansIOProtocol):
         for event in self.conn.events_received():
             if isinstance(event, Request):
                 self.handle_connect(event)
+            elif self.close_sent:
+                self._handle_late(cast("Frame", event))
             elif not self._metered.take():
                 self.close_with(4479, "rate limited")
-                return
             elif isinstance(event, Frame):
                 self._handle_frame(event)
+
+    def _handle_late(self, frame: Frame) -> None:
+        """The close was sent: only its answer is of interest, and not for ever."""
+        if frame.opcode is Opcode.CLOSE:
+            self.handle_close(frame)
+            self._abort_later()
+            return
+        self.conn.data_to_send()  # pongs that nobody gets
+        self._late += 1
+        if self._late > LATE_FRAMES:
+            self.transport.pause_reading()
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
@@ -233,21 +255,35 @@ class GatewayWS(WebSocketsSansIOProtocol):
         self._abort_later()
 
     def keepalive_timeout(self) -> None:
+        wait_s = self.ping_timeout or 0.0
+        if self.loop.time() - self.ping_sent_at > wait_s + STOOD_STILL_S:
+            # we were away, not the peer: its pong may wait to be read
+            self.ping_sent_at = self.loop.time()
+            self.pong_timer = self.loop.call_later(wait_s, self.keepalive_timeout)
+            return
         self.pong_timer = None
         self.pending_ping_payload = None
         self.close_with(4457, "no pong")
 
 
 class GatewayHTTP(H11Protocol):
-    """One HTTP connection whose request heads come within 5 s and 16 KiB, or not at all."""
+    """One HTTP connection whose request heads come within 5 s and 16 KiB, or not at all.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    A socket whose descriptor is above `highest` is cut off at once: what is left is needed more.
+    """
+
+    def __init__(self, *args: Any, highest: float = math.inf, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._highest = highest
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         self._await_head()
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.fileno() > self._highest:
+            log.warning("a connection is cut off: there are too few file descriptors")
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -350,10 +386,11 @@ class QueryFilter(logging.Filter):
 
 def server_config(app: ASGIApp, settings: Settings, **options: Any) -> uvicorn.Config:
     """uvicorn's settings for a gateway; `options` win."""
+    most = Resources().descriptors() or math.inf
     chosen: dict[str, Any] = {
         "host": settings.host,
         "port": settings.port,
-        "http": GatewayHTTP,
+        "http": partial(GatewayHTTP, highest=most - LAST_DESCRIPTORS),
         "ws": GatewayWS,
         "ws_max_size": settings.max_frame_bytes,
         "ws_per_message_deflate": False,

@@ -26,6 +26,7 @@ LogFormat: TypeAlias = Literal["auto", "console", "json"]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Bytes = Annotated[int, Meta(ge=1_024, le=2**40)]
+Rss = Annotated[int, Meta(ge=0, le=2**50)]
 Millis = Annotated[int, Meta(ge=1, le=30 * 86_400_000)]
 MillisOrNever = Annotated[int, Meta(ge=0, le=10 * 366 * 86_400_000)]
 
@@ -183,6 +184,22 @@ class Settings(WorkerSettings):
     command_queue: Annotated[Count, DELIVERY] = 64
     """Commands of one connection that wait for one session; more are `rate.limited`."""
 
+    max_connections: Annotated[Count | None, DELIVERY] = None
+    """Connections of one process; more are closed with 4480 [default: what descriptors allow]."""
+
+    max_subject_connections: Annotated[Count | None, DELIVERY] = None
+    """Connections of one subject to one process [default: 200; any with `--auth none`]."""
+
+    handshakes_per_s: Annotated[Count, DELIVERY] = 500
+    """Connections that are let in in a second, in the long run; more are answered 503."""
+
+    handshakes_burst: Annotated[Count, DELIVERY] = 1_000
+    """Connections that are let in at once."""
+
+    max_rss_bytes: Annotated[Rss | None, DELIVERY] = None
+    """Above so much memory nobody is let in and slow connections are closed with 1013; 0: any
+    [default: 80 % of the container's or machine's, shared by `processes`]."""
+
     frames_per_s: Annotated[Count, DELIVERY] = 1_000
     """Frames that a client may send in a second, in the long run."""
 
@@ -205,6 +222,11 @@ class Settings(WorkerSettings):
     def hello_timeout_ms(self) -> int:
         """How long a client may take to say hello; a person who types it gets a minute."""
         return self.hello_ms or (60_000 if self.auth == "none" else 5_000)
+
+    @property
+    def most_of_a_subject(self) -> int | None:
+        """Connections of one subject; None: any number."""
+        return self.max_subject_connections or (None if self.auth == "none" else 200)
 
     def __post_init__(self) -> None:
         origins = tuple(origin.rstrip("/") for origin in _split(self.allowed_origins))

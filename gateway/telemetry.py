@@ -58,6 +58,7 @@ class Metrics:
             "tool_seconds", "From a tool call to its result at the agent", TOOL_SECONDS, "target"
         )
         self._closed = self._counter("connections_closed", "Closed connections", "code")
+        self._refused = self._counter("handshakes_refused", "Connections not let in", "reason")
         self._commands = self._counter("commands", "Answered commands", "type", "code")
         self._runs = self._counter("runs", "Ended attempts of runs", "end")
         self._broker_errors = self._counter("broker_errors", "Verbs that failed", "error")
@@ -67,6 +68,10 @@ class Metrics:
     def closed(self, code: int) -> None:
         """A connection was closed with `code`."""
         self._child(self._closed, str(code)).inc()
+
+    def refused(self, reason: str) -> None:
+        """A handshake was answered 503."""
+        self._child(self._refused, reason).inc()
 
     def command(self, command_type: str, code: str = "ok") -> None:
         """A command was answered; `code` is `ok` or the error's."""

@@ -3,11 +3,13 @@
 import asyncio
 import inspect
 import logging
+import signal
 import socket
 import struct
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import httpx2
 import pytest
@@ -21,6 +23,7 @@ from gateway import server as server_module
 from gateway.delivery import roster as roster_module
 from gateway.server import QueryFilter, text_header
 from gateway.settings import Settings
+from tests.faults.proxy import fault_proxy
 from tests.support.inprocess import InProcess, delta, in_process, raw_socket, serving
 from tests.support.waiting import eventually
 from tests.support.wire import Tab
@@ -58,9 +61,12 @@ def test_the_private_names_it_relies_on() -> None:
             *("shutdown", "handle_events", "handle_connect", "handle_cont", "handle_text"),
             *("handle_bytes", "handle_ping", "handle_pong", "handle_close", "stop_keepalive"),
             *("send_receive_event_to_app", "handle_parser_exception", "keepalive_timeout"),
+            "send_keepalive_ping",
         ],
         http: ["connection_made", "connection_lost", "data_received"],
-        uvicorn.Server: ["shutdown", "startup", "_serve", "_wait_tasks_to_complete"],
+        uvicorn.Server: [
+            *("shutdown", "startup", "_serve", "_wait_tasks_to_complete", "handle_exit"),
+        ],
     }
     for base, names in overridden.items():
         for name in names:
@@ -70,13 +76,18 @@ def test_the_private_names_it_relies_on() -> None:
         *("transport", "queue", "handshake_initiated", "handshake_complete", "close_sent"),
         *("disconnected", "close_timer", "conn", "read_paused", "writable", "frames"),
         *("curr_msg_data_type", "pong_timer", "pending_ping_payload", "loop"),
+        *("ping_sent_at", "ping_timeout"),
     ):
         assert f"self.{field}" in init, field
     closing = inspect.getsource(ws.handle_close) + inspect.getsource(ws.run_asgi)
     assert "self.close_timer is not None" in closing
     assert "self.close_timer is None" in closing
     assert "self.cycle" in inspect.getsource(http.__init__)
-    assert "self.servers" in inspect.getsource(uvicorn.Server.shutdown)
+    shutdown = inspect.getsource(uvicorn.Server.shutdown)
+    assert "self.servers" in shutdown
+    assert "self.server_state.tasks" in shutdown
+    assert "self.handle_exit" in inspect.getsource(uvicorn.Server.capture_signals)
+    assert "self.should_exit" in inspect.getsource(uvicorn.Server.on_tick)
 
 
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536, 1 << 20])
@@ -198,6 +209,30 @@ async def test_no_pong(inside: InProcess, monkeypatch: pytest.MonkeyPatch) -> No
     async with serving(inside) as port, upgraded(port) as (reader, _):
         assert close_code(await until_closed(reader)) == 4457
         await gone(inside)
+
+
+async def test_a_pong_that_came_while_the_process_stood_still(
+    inside: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read before anybody is judged."""
+    monkeypatch.setattr(server_module, "PING_S", 0.1)
+    monkeypatch.setattr(server_module, "PONG_S", 0.2)
+    blocked: list[float] = []
+    ping = server_module.GatewayWS.send_keepalive_ping
+
+    def ping_and_block(socket: server_module.GatewayWS) -> None:
+        ping(socket)
+        if not blocked:
+            blocked.append(1.5)
+            socket.loop.call_soon(time.sleep, 1.5)
+
+    monkeypatch.setattr(server_module.GatewayWS, "send_keepalive_ping", ping_and_block)
+    async with serving(inside) as port, fault_proxy(port) as proxy, Tab(proxy.url) as tab:
+        await eventually(lambda: blocked)
+        await tab.send({"type": "ping"})
+        await tab.wait_for("pong")
+        (connection,) = inside.delivery.roster._members
+        assert tab.close_code is None, connection
 
 
 # --- those who send too much
@@ -344,6 +379,62 @@ async def test_a_drain_that_hangs_is_left(inside: InProcess) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(server._serve([listener]))
         await eventually(lambda: server.started)
+        server.should_exit = True
+
+
+async def test_handlers_are_joined_before_it_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they use is closed next."""
+    monkeypatch.setattr(server_module, "GRACE_S", 0.1)
+    joined = asyncio.Event()
+
+    async def tidy(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)  # it takes its time
+            joined.set()
+
+    async def drain() -> None:
+        """Nothing to wait for."""
+
+    server = server_module.make_server(tidy, Settings(), drain)
+    listener = server_module.open_listener("127.0.0.1", 0)
+    async with asyncio.TaskGroup() as group:
+        serving_task = group.create_task(server._serve([listener]))
+        await eventually(lambda: server.started)
+        async with raw_socket(listener.getsockname()[1]) as (_, writer):
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            await eventually(lambda: server.server_state.tasks)
+            server.handle_exit(signal.SIGTERM, None)
+            await serving_task
+    assert joined.is_set()
+
+
+def test_who_is_asked_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM only ever asks; the second Ctrl-C does not ask any more."""
+    codes: list[int] = []
+    asked: list[str] = []
+    monkeypatch.setattr(server_module.os, "_exit", codes.append)
+    told = server_module.Asked(lambda: asked.append("asked"))
+    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        told(number)
+    assert (len(asked), codes) == (4, [])
+    told(signal.SIGINT)
+    assert codes == [130]
+
+
+async def test_a_socket_above_the_last_descriptors_is_cut_off(inside: InProcess) -> None:
+    async def drain() -> None:
+        """Nothing to wait for."""
+
+    http = partial(server_module.GatewayHTTP, highest=3)
+    server = server_module.make_server(no_app, Settings(), drain, http=http)
+    listener = server_module.open_listener("127.0.0.1", 0)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server._serve([listener]))
+        await eventually(lambda: server.started)
+        async with raw_socket(listener.getsockname()[1]) as (reader, _):
+            assert await until_closed(reader) == b""
         server.should_exit = True
 
 

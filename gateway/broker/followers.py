@@ -56,7 +56,11 @@ class Followers:
 
     def tell_all(self) -> None:
         """Something may be missing, in every session."""
-        self.tell_each(tuple(self._counts))
+        self.tell_where(lambda _: True)
+
+    def tell_where(self, may_miss: Callable[[str], bool]) -> None:
+        """Something may be missing, in the sessions it says."""
+        self.tell_each([session for session in self._counts if may_miss(session)])
 
     def tell_each(self, sessions: Iterable[str]) -> None:
         for session in sessions:

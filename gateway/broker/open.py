@@ -8,14 +8,25 @@ from gateway.broker.base import Broker
 from gateway.broker.memory import MemoryBroker
 from gateway.errors import ConfigurationError
 
-REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
+REDIS_SCHEMES = frozenset(
+    {
+        "redis",
+        "rediss",
+        "unix",
+        "redis+sentinel",
+        "rediss+sentinel",
+        "redis+cluster",
+        "rediss+cluster",
+    }
+)
 
 
 def open_broker(url: str) -> Broker:
     """The broker at `url`, not yet started.
 
     `memory://`, `redis://[[user]:password@]host[:port][/db]`, `rediss://…` (TLS),
-    `unix://[[user]:password@]/path[?db=0]`.
+    `unix://[[user]:password@]/path[?db=0]`, `redis+sentinel://host:port,host:port/service[/db]`,
+    `redis+cluster://host:port,host:port` (with TLS `rediss+…`).
 
     Raises:
         ConfigurationError: no such scheme, a URL that cannot be read, or the extra is missing.
@@ -25,7 +36,8 @@ def open_broker(url: str) -> Broker:
         return MemoryBroker()
     if scheme not in REDIS_SCHEMES:
         raise ConfigurationError(
-            f"{scheme or url!r} is no broker: use memory://, redis://, rediss:// or unix://"
+            f"{scheme or url!r} is no broker: use memory://, redis://, rediss://, unix://, "
+            "redis+sentinel:// or redis+cluster://"
         )
     # The one import that is not at the top: the extra is optional, and only who asks for Redis
     # shall need it.

@@ -2,8 +2,8 @@
 
 The parent only supervises. It forks before anything has a thread or an event loop, hands signals
 on (a second Ctrl-C as SIGKILL), and starts a child again that died, though never faster than once
-a second. A child that cannot start (exit code 2) ends them all. A child whose parent vanished ends by itself: it holds
-the reading end of a pipe whose writing end only the parent has.
+a second. A child that cannot start (exit code 2) ends them all. A child whose parent vanished ends
+by itself: it holds the reading end of a pipe whose writing end only the parent has.
 """
 
 import os

@@ -21,6 +21,7 @@ from gateway.app import Gateway, GatewayWorker
 from gateway.cli.listener import http_url, listen
 from gateway.cli.processes import CANNOT_START, SIGNALS, Supervisor
 from gateway.cli.watchdog import Watchdog
+from gateway.delivery.resources import raise_descriptor_limit
 from gateway.errors import GatewayError
 from gateway.server import Asked, make_server
 from gateway.settings import LIST, PROCESS, RUNS, Millis, Settings, WorkerSettings
@@ -103,6 +104,7 @@ def worker(settings: WorkerSettings | None = None) -> int:
 
 def _serve(settings: Settings, *, demo: bool) -> int:
     configure_logging(settings.log_level, settings.log_format)
+    raise_descriptor_limit()
     listener = listen(settings.host, settings.port, any_port=demo)
 
     def process(parent_gone: int | None = None) -> int:

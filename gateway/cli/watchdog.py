@@ -92,9 +92,10 @@ class Watchdog:
 
     def _tell(self, event: str, seconds: float | None) -> None:
         names = {thread.ident: thread.name for thread in threading.enumerate()}
+        frames = sys._current_frames  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - documented
         stacks = {
             names.get(ident, str(ident)): "".join(traceback.format_stack(frame))
-            for ident, frame in sys._current_frames().items()  # noqa: SLF001 - documented
+            for ident, frame in frames().items()
         }
         tasks: list[str] = []
         with suppress(RuntimeError):  # tasks come and go meanwhile

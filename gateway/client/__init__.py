@@ -1,1 +1,46 @@
 """The Python client of the gateway (docs/python-client.md)."""
+
+from gateway.client.agent import AsyncAgent, Reply
+from gateway.client.blocking import Agent, BlockingSession, Client
+from gateway.client.client import AsyncClient
+from gateway.client.errors import GatewayError
+from gateway.client.job import ToolRun
+from gateway.client.session import Sent, Session, Started
+from gateway.client.stream import StateReset
+from gateway.client.tool import (
+    ClientTool,
+    array,
+    boolean,
+    enum_of,
+    integer,
+    number,
+    obj,
+    optional,
+    string,
+    tool,
+)
+
+__all__ = [
+    "Agent",
+    "AsyncAgent",
+    "AsyncClient",
+    "BlockingSession",
+    "Client",
+    "ClientTool",
+    "GatewayError",
+    "Reply",
+    "Sent",
+    "Session",
+    "Started",
+    "StateReset",
+    "ToolRun",
+    "array",
+    "boolean",
+    "enum_of",
+    "integer",
+    "number",
+    "obj",
+    "optional",
+    "string",
+    "tool",
+]

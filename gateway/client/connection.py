@@ -72,6 +72,7 @@ class Connection:
         self.next: int | None = None  # being opened, or unwelcomed while `current` lives
         # session -> whom the hello on `next` asked for, while `current` lives
         self.greeted: dict[str, tuple[Subscription, Wishes]] | None = None
+        self._superseded = False  # a hello went out elsewhere while `current` lives
         self._app = app
         self._renewable = renewable
         self._random = random
@@ -189,6 +190,7 @@ class Connection:
         greeted = self.greeted or {}
         self._drop_current()
         self.current, self.next, self.greeted = self.next, None, None
+        self._superseded = False
         self._heard_at = now_ms
         self._move_at = math.inf
         self._deliver(greeted)
@@ -197,9 +199,9 @@ class Connection:
         """`current` is lost: what is under way takes over, or a try is over."""
         self._forget_current()
         self._move_at = math.inf
-        # where we were greeted meanwhile, the gateway ended the old one for the new one
-        ours = self.greeted is not None and code == SUPERSEDED
-        if self.next is None or (self._ends(code) and not ours):
+        if self._superseded and code == SUPERSEDED:
+            code = LOST  # by our own hello, though that socket may be lost again meanwhile
+        if self.next is None or self._ends(code):
             self._opening_until = math.inf
             self._fail(code, reason, now_ms)
             return
@@ -251,6 +253,7 @@ class Connection:
             if asked is one and wishes is one.wishes:
                 one.await_answer(HELLO)
             else:
+                one.outdated = one.session in greeted
                 self._subscribe(one)
         for session in greeted:
             if session not in self.subscriptions:
@@ -304,9 +307,11 @@ class Connection:
         hello = self._hello(taken.token)
         if self.current is not None:
             self.greeted = greeted
+            self._superseded = True
             self._effects.append(steps.Send(taken.socket, encode(hello)))
             return
         self.current, self.next = taken.socket, None
+        self._superseded = False
         self._welcomed = False
         self._heard_at = now_ms
         self._send(hello)
@@ -404,7 +409,7 @@ class Connection:
         if subscription is None:
             subscription = Subscription(taken.session, taken.wishes, taken.after)
             self.subscriptions[taken.session] = subscription
-        subscription.wishes = taken.wishes
+        subscription.change(taken.wishes)
         if self.current is not None:
             self._subscribe(subscription)
 

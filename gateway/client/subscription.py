@@ -55,7 +55,9 @@ class Subscription:
         self.epoch: str | None = None
         self.seq = 0
         self.granted: str | None = None
+        self.asked: str | None = None  # the wish that `granted` answers
         self.awaiting: str | Literal[Awaiting.HELLO] | None = None
+        self.outdated = False  # the hello's answer is to wishes that have changed
         self.unacked = 0
         self.ack_at = math.inf
         self.retry_at = math.inf
@@ -85,20 +87,39 @@ class Subscription:
     ) -> Literal["reset", "recovered", "ignored", "lost"]:
         """Take a `subscribed` with the id `answer`: what it means for the session's state.
 
-        `lost`: it goes on from a place that is not ours any more (the log was reset between the
-        question and the answer).
+        Without an id it answers the hello, or is the news that the log's epoch changed. `lost`:
+        it goes on from a place, or in a detail, that is not ours any more; what follows it must
+        not be folded into the state we have.
         """
+        if answer is None and self.outdated:
+            self.outdated = False
+            return "recovered" if recovered else "ignored"
         if answer is not None and answer != self.awaiting:
             return "ignored"
         if answer is not None or self.awaiting is HELLO:
             self.awaiting = None
-        self.granted = granted
+            self.outdated = False
         self.refusals = 0
         if recovered:
-            return "recovered" if epoch == self.epoch and seq <= self.seq else "lost"
+            lowered = granted != self.granted and self.asked == self.wishes.detail
+            if epoch != self.epoch or seq > self.seq or lowered:
+                self.epoch = None
+                return "lost"
+            self.granted, self.asked = granted, self.wishes.detail
+            return "recovered"
+        self.granted, self.asked = granted, self.wishes.detail
         self.epoch = epoch
         self.seq = seq
         return "reset"
+
+    def change(self, wishes: Wishes) -> None:
+        """Other wishes, from the cursor on: another detail leaves what was seen as it is.
+
+        Where tools decide what is seen a new state is asked for.
+        """
+        if self.granted != "full" and set(wishes.tools) != set(self.wishes.tools):
+            self.epoch = None
+        self.wishes = wishes
 
     def receive(self, seq: int, from_seq: int | None, now_ms: float) -> Verdict:
         """Judge an event and move the cursor."""

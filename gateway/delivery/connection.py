@@ -15,12 +15,15 @@ from functools import partial
 
 from gateway import __version__
 from gateway.auth import Authenticator, Grant
+from gateway.delivery.admission import Admission
+from gateway.delivery.control import Control
 from gateway.delivery.hub import Hub
 from gateway.delivery.lanes import Job, Lanes
 from gateway.delivery.peer import Peer
 from gateway.delivery.refusal import refusal
 from gateway.delivery.roster import Roster
 from gateway.delivery.subscriptions import Subscriptions
+from gateway.errors import BrokerUnavailable
 from gateway.limits import Clock, Strikes, TokenBucket
 from gateway.sessions.ids import random_id
 from gateway.sessions.store import Origin, Store
@@ -40,6 +43,8 @@ EXPIRING_S = 60.0
 EXPIRED_S = 25.0
 GONE = 1005
 """Stands for a client that left by itself, however it did: no close code of ours."""
+CONTROL_LANE = "."
+"""No session's: not an id."""
 RECEIVED = (cmd.Ack, cmd.PingUp, cmd.PongUp)
 
 Answer = Callable[[], Awaitable[down.Down | None]]
@@ -54,6 +59,8 @@ class Delivery:
     store: Store
     hub: Hub
     roster: Roster
+    admission: Admission
+    control: Control
     auth: Authenticator
     settings: Settings = field(default_factory=Settings)
     metrics: Metrics = field(default_factory=Metrics)
@@ -82,6 +89,7 @@ class Connection:
         self._pinged_at = clock()
         self._blocked_since: float | None = None
         self._told_expiring = False
+        self._failures = 0  # of the broker, in answering this connection
 
     # --- the reader
 
@@ -181,9 +189,15 @@ class Connection:
             return
         if self.close_code is not None:
             return
-        self._grant = grant
         self.client = hello.client or self._in.new_id("tab")
-        self._in.roster.join(self, grant.principal, self.client)
+        place = self._in.control.place(self.id)
+        if not self._in.roster.join(self, grant.principal, self.client, place):
+            self.close(4480)
+            return
+        self._grant = grant
+        if hello.client:
+            tell = partial(self._in.control.supersede, grant.principal, self.client, place)
+            self._work(CONTROL_LANE, tell)
         self._subscriptions = Subscriptions(
             self._in.hub,
             self._in.store,
@@ -250,7 +264,8 @@ class Connection:
 
     def _queue(self, frame: cmd.AnyUp | cmd.SubscriptionOptions, lane: str, work: Answer) -> None:
         assert self._lanes is not None
-        if not self._lanes.put(lane, partial(self._answer, frame, work)):
+        job = partial(self._answer, frame, work, self._failures)
+        if not self._lanes.put(lane, job):
             text = "Too many commands wait; send it again later."
             self._send(error_frame(_echo(ProtocolError("rate.limited", text), frame)))
 
@@ -258,7 +273,9 @@ class Connection:
         assert self._lanes is not None
         self._lanes.put(session, job, always=True)
 
-    async def _answer(self, frame: cmd.AnyUp | cmd.SubscriptionOptions, work: Answer) -> None:
+    async def _answer(
+        self, frame: cmd.AnyUp | cmd.SubscriptionOptions, work: Answer, failures: int
+    ) -> None:
         """One job of a lane: never raises, answers once."""
         assert self._subscriptions is not None
         await self._subscriptions.outbox.room()
@@ -266,7 +283,7 @@ class Connection:
             return
         metrics, began, code = self._in.metrics, self._in.clock(), "ok"
         try:
-            answer = await work()
+            answer = await self._tried(work, failures)
         except Exception as error:  # noqa: BLE001 - the top of a task; `refusal` logs the unknown
             refused = _echo(refusal(error, None, None), frame)
             code = refused.code
@@ -277,6 +294,20 @@ class Connection:
             self._in.hub.flush_soon(self)
         metrics.command(str(type(frame).__struct_config__.tag or "hello"), code)
         metrics.command_seconds.observe(self._in.clock() - began)
+
+    async def _tried(self, work: Answer, failures: int) -> down.Down | None:
+        """What `work` gives. `failures`: of the broker, when it was queued.
+
+        What waited while the broker failed does not try it in its turn: then every command has an
+        answer within 2 s, however many wait.
+        """
+        if failures != self._failures:
+            raise BrokerUnavailable
+        try:
+            return await work()
+        except BrokerUnavailable:
+            self._failures += 1
+            raise
 
     async def _subscribe(
         self,
@@ -395,6 +426,11 @@ class Connection:
         elif left_s <= EXPIRING_S and not self._told_expiring:
             self._told_expiring = True
             self._send(encode(down.AuthExpiring(in_ms=max(0, int(left_s * 1000)))))
+
+    @property
+    def slow(self) -> bool:
+        """Whether the socket took nothing since the last tick."""
+        return self._blocked_since is not None and self.close_code is None
 
     def go_away(self, reason: str, reconnect_after_ms: int) -> None:
         """Asks the client to connect elsewhere."""

@@ -9,9 +9,10 @@ import logging
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.limits import Clock
 from protocol.values import Principal
@@ -22,6 +23,8 @@ SLICE = 256
 RECONNECTS_PER_S = 512
 """More come back in a second only if there are so many that the drain would not end in time."""
 WAVE_S = 0.25
+STOOD_STILL_S = 3.0
+"""A tick that is so late says that the process was stopped, or its loop blocked."""
 GRACE_S = 1.0
 """How long a client may take to leave after its time."""
 LINGER_S = 3.0
@@ -32,6 +35,11 @@ log = logging.getLogger("gateway.delivery")
 
 class Member(Protocol):
     """A connection, as the roster sees it."""
+
+    @property
+    def slow(self) -> bool:
+        """Whether its socket took nothing since the last tick."""
+        ...
 
     def close(self, code: int) -> None:
         """Ends it with a code of docs/protocol.md."""
@@ -50,16 +58,32 @@ class Member(Protocol):
         ...
 
 
+class Place(NamedTuple):
+    """Orders the connections of one client, on all replicas: the last one wins."""
+
+    at: float
+    """When it joined, by the broker's clock."""
+    connection: str
+
+
 class Roster:
     """Who is connected; `run` must run while it is used."""
 
     def __init__(
-        self, clock: Clock = time.monotonic, *, randomness: random.Random | None = None
+        self,
+        clock: Clock = time.monotonic,
+        *,
+        most_of_a_subject: int | None = None,
+        randomness: random.Random | None = None,
     ) -> None:
         self._clock = clock
+        self._most_of_a_subject = most_of_a_subject
+        self._watchers: list[Callable[[], None]] = []
+        self._subjects: Counter[tuple[str, str]] = Counter()  # their clients here
         self._random = randomness or random.Random()  # noqa: S311 - an order, no secret
         self._members: dict[Member, None] = {}
-        self._clients: dict[tuple[str, str, str], Member] = {}
+        # tenant, subject, client id -> its connection and the place of that
+        self._clients: dict[tuple[str, str, str], tuple[Member, Place]] = {}
         self.draining = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -72,29 +96,71 @@ class Roster:
         self._members[member] = None
         self._empty.clear()
 
-    def join(self, member: Member, principal: Principal, client: str) -> None:
-        """Its client is known; supersedes the one that had this name."""
-        key = (principal.tenant, principal.subject, client)
-        old = self._clients.get(key)
-        self._clients[key] = member
+    def join(self, member: Member, principal: Principal, client: str, place: Place) -> bool:
+        """Its client is known; supersedes the one that had this name.
+
+        False: there are too many of this subject, and it is not in.
+        """
+        subject = (principal.tenant, principal.subject)
+        key = (*subject, client)
+        old, _ = self._clients.get(key, (None, None))
+        if old is None:
+            most = self._most_of_a_subject
+            if most is not None and self._subjects[subject] >= most:
+                return False
+            self._subjects[subject] += 1
+        self._clients[key] = member, place
         if old is not None and old is not member:
             old.close(4409)
+        return True
+
+    def supersede(self, principal: Principal, client: str, place: Place) -> None:
+        """The client has come somewhere: what it has here is closed, unless that came later."""
+        member, here = self._clients.get(
+            (principal.tenant, principal.subject, client), (None, None)
+        )
+        if member is not None and here is not None and here < place:
+            member.close(4409)
 
     def leave(self, member: Member, principal: Principal | None, client: str) -> None:
         """A connection is over."""
         self._members.pop(member, None)
         if not self._members:
             self._empty.set()
-        if principal is not None:
-            key = (principal.tenant, principal.subject, client)
-            if self._clients.get(key) is member:
-                del self._clients[key]
+        if principal is None:
+            return
+        subject = (principal.tenant, principal.subject)
+        if self._clients.get((*subject, client), (None,))[0] is member:
+            del self._clients[*subject, client]
+            self._subjects[subject] -= 1
+            if not self._subjects[subject]:
+                del self._subjects[subject]
+
+    def shed(self, count: int) -> int:
+        """Closes the newest of the slow ones, so many at most; how many it were."""
+        slow = [member for member in reversed(self._members) if member.slow][:count]
+        for member in slow:
+            self._spare(member, lambda one: one.close(1013))
+        return len(slow)
+
+    def each_second(self, look: Callable[[], None]) -> None:
+        """`run` calls it, before it tells the connections."""
+        self._watchers.append(look)
 
     async def run(self) -> None:
         """Tells every connection each second, until cancelled."""
+        told = self._clock()
         while True:
             await asyncio.sleep(TICK_S)
             now = self._clock()
+            away, told = now - told > TICK_S + STOOD_STILL_S, now
+            if away:  # we, not they: what they sent meanwhile is read before they are judged
+                continue
+            for look in self._watchers:
+                try:
+                    look()
+                except Exception:  # the top of a task
+                    log.exception("a look failed")
             for at, member in enumerate(list(self._members)):
                 if at % SLICE == SLICE - 1:
                     await asyncio.sleep(0)

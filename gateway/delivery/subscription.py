@@ -61,6 +61,7 @@ class Subscription:
         self.replay_to = replay_to
         self.told = cursor  # the highest seq that the client knows of
         self.acked = cursor
+        self._confirmed = 0  # the highest ack since this beginning
         self._window = Window(self._limit) if self._limit else None
         self._page: deque[Entry] = deque()
         self._hidden = 0
@@ -74,10 +75,12 @@ class Subscription:
     def ack(self, seq: int) -> bool:
         """Everything up to `seq` was received; False if that cannot be.
 
-        One that a newer ack or a new beginning has overtaken says nothing new: no error.
+        An ack from before a new beginning may still be on its way: that is no error, but one below
+        an earlier ack is.
         """
-        if seq > self.told:
+        if seq > self.told or seq < self._confirmed:
             return False
+        self._confirmed = seq
         if seq <= self.acked:
             return True
         self.full_since = None
@@ -211,11 +214,13 @@ class Subscription:
 def _run_of_deltas(entries: Sequence[Entry], at: int) -> int:
     """Where the run of neighbouring deltas of one part that starts at `at` ends."""
     first = entries[at].event
-    assert isinstance(first, MessageDelta)
+    if not isinstance(first, MessageDelta):  # only a newer version knows what is in it
+        return at + 1
     end, chars = at + 1, len(first.delta)
     while end < len(entries) and entries[end].is_delta:
         delta = entries[end].event
-        assert isinstance(delta, MessageDelta)
+        if not isinstance(delta, MessageDelta):
+            break
         chars += len(delta.delta)
         same = (delta.message, delta.part, delta.kind) == (first.message, first.part, first.kind)
         if not same or chars > MAX_MERGED_CHARS:

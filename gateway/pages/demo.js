@@ -82,6 +82,7 @@ drawer.addEventListener('keydown', ({ key }) => {
 });
 drawerButton.addEventListener('click', () => toggleDrawer(Boolean(drawer.hidden)));
 client.onStatus(({ status }) => {
+  document.body.dataset.connection = status;
   if (status === 'open' && !drawer.hidden) void sessions.refresh();
 });
 client.connect();

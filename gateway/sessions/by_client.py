@@ -85,11 +85,14 @@ def send(draft: Draft, command: cmd.MessageSend, origin: Origin) -> Decision:
 
 
 def start(draft: Draft, command: cmd.RunStart, origin: Origin) -> Decision:
-    """A run without a new message; after a rewind the last message kept triggers it."""
+    """A run without a new message; without input the person's last one triggers it."""
     if command.if_busy == "steer" and _busy(draft) is not None:
         raise _is_busy(draft)  # there is no message to steer with
     _make_room(draft, command, origin)
-    return _queue(draft, origin, trigger=command.after, input=command.input)
+    trigger = command.after
+    if trigger is None and command.input is None and _busy(draft) is None:
+        trigger = _unanswered(draft)
+    return _queue(draft, origin, trigger=trigger, input=command.input)
 
 
 def interrupt(draft: Draft, command: cmd.RunInterrupt, origin: Origin) -> Decision:
@@ -148,15 +151,32 @@ def _make_room(draft: Draft, command: cmd.MessageSend | cmd.RunStart, origin: Or
     if _busy(draft) is not None:
         if command.if_busy == "reject" or (command.after and command.if_busy == "enqueue"):
             raise _is_busy(draft)
-        if command.if_busy == "interrupt" and draft.live is not None:
+        if command.if_busy == "interrupt":
             if command.after is not None:
                 _drop_steering(draft, command.after)
-            cancel_run(draft, draft.live, origin.principal.subject)
+            _stop(draft, origin.principal.subject)
     if command.after is not None:
         if _busy(draft) is not None:  # a queued run stands between: its message would vanish
             raise _is_busy(draft)
         if draft.state.messages[-1].id != command.after:
             draft.add(ev.SessionRewound(time=draft.time, after=command.after))
+
+
+def _stop(draft: Draft, by: str) -> None:
+    """Stops the live run, or the next if no worker has come yet, unless its message waits."""
+    if draft.live is not None:
+        cancel_run(draft, draft.live, by)
+        return
+    head = draft.state.queue[0]
+    if head.content is None:
+        draft.add(ev.RunCancelled(time=draft.time, run=head.id, by=by))
+        make_way(draft, head.client)
+
+
+def _unanswered(draft: Draft) -> str | None:
+    """A person's message at the end, sent without a run or left by a run that said nothing."""
+    last = draft.state.messages[-1:]
+    return last[0].id if last and last[0].role == "user" else None
 
 
 def _drop_steering(draft: Draft, after: str) -> None:

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from gateway.broker.base import Append, Broker, Claimed, Create, Head, Loaded, StoredCommand
 from gateway.errors import (
+    BrokerUnavailable,
     Conflict,
     Duplicate,
     EpochChanged,
@@ -72,6 +73,14 @@ class _Ticked(Struct, frozen=True, kw_only=True):
     version: int = 0
 
 
+class _Turn:
+    """The order of this process's commands on one session, and how often the broker failed one."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.failures = 0
+
+
 class Store:
     """Sessions over a broker. Every method may raise `BrokerUnavailable`.
 
@@ -95,7 +104,7 @@ class Store:
         self._new_id = new_id
         self._cache = cache or SessionCache()
         self._appended = appended
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
 
     # --- for clients
 
@@ -385,9 +394,17 @@ class Store:
 
     @asynccontextmanager
     async def _lock(self, session: str) -> AsyncGenerator[None]:
-        lock = self._locks.setdefault(session, asyncio.Lock())
-        async with lock:
-            yield
+        """The turn of one command; who waited while the broker failed does not try it again."""
+        turn = self._turns.setdefault(session, _Turn())
+        failures = turn.failures
+        async with turn.lock:
+            if failures != turn.failures:
+                raise BrokerUnavailable
+            try:
+                yield
+            except BrokerUnavailable:
+                turn.failures += 1
+                raise
 
 
 def _continues(cached: Session, loaded: Loaded) -> bool:

@@ -1,12 +1,13 @@
-"""What HTTP requests and their answers share: the token, frames as JSON, refusals with a status."""
+"""What HTTP requests and answers share: token, path and query, frames as JSON, refusals."""
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from protocol.codec import error_frame
 from protocol.codes import ERRORS
 from protocol.errors import ProtocolError, excerpt, malformed
+from protocol.values import Id
 
 
 class Json(Response):
@@ -25,10 +26,25 @@ def refused(error: ProtocolError) -> Response:
     return Json(error_frame(error), status, **headers)
 
 
+def not_let_in(after_s: int) -> Response:
+    """The process has enough to do: come again in so many seconds."""
+    return PlainTextResponse(
+        "Too many connections; come again later.\n", 503, {"Retry-After": str(after_s)}
+    )
+
+
 def bearer(request: Request) -> str | None:
     """The token of the request; never from its URL, which ends up in logs."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
+
+
+def path_session(request: Request) -> str:
+    """The session of the path. Raises `ProtocolError`: what is no id is no session either."""
+    try:
+        return msgspec.convert(request.path_params["session"], Id)
+    except msgspec.ValidationError:
+        raise ProtocolError("session.not_found") from None
 
 
 def unreadable(error: msgspec.ValidationError) -> ProtocolError:

@@ -20,7 +20,7 @@ from gateway.delivery.connection import Delivery
 from gateway.delivery.refusal import refusal
 from gateway.delivery.subscriptions import granted
 from gateway.sessions.store import Origin
-from gateway.transports.answers import Json, bearer, refused, unreadable
+from gateway.transports.answers import Json, bearer, path_session, refused, unreadable
 from gateway.transports.sse import EventsEndpoint
 from protocol import commands as cmd
 from protocol import frames as down
@@ -83,7 +83,7 @@ class SessionsApi:
         """The handler behind authentication; what it raises becomes an error response."""
 
         async def guarded(request: Request) -> Response:
-            session = request.path_params.get("session")
+            session = _known(request.path_params.get("session"))
             try:
                 grant = await self._in.auth.authenticate(bearer(request))
                 return await handler(request, grant)
@@ -104,19 +104,16 @@ class SessionsApi:
     async def command(self, request: Request, grant: Grant) -> Response:
         """`POST /v1/sessions/{session}/commands`"""
         body = await self._object(request)
-        session = _session(request)
+        session = path_session(request)
         if body.get("session", session) != session:
-            raise malformed("The session is another one than the path's.", "$.session")
+            text = "The session is another one than the path's."
+            raise malformed(text, "$.session", id=_id(body))
         fields = {"id": self._in.new_id("h"), **body, "session": session}
-        try:
-            return Json(encode(await self._submit(fields, body, grant)))
-        except Exception as error:  # noqa: BLE001 - as `guarded`, but with the command's id
-            known = body.get("id")
-            return refused(refusal(error, known if isinstance(known, str) else None, session))
+        return Json(encode(await self._submit(fields, body, grant)))
 
     async def delete(self, request: Request, grant: Grant) -> Response:
         """`DELETE /v1/sessions/{session}`"""
-        command = cmd.SessionDelete(id=self._in.new_id("h"), session=_session(request))
+        command = cmd.SessionDelete(id=self._in.new_id("h"), session=path_session(request))
         ok = await self._in.store.submit(command, Origin(grant.principal, NO_TAB))
         return Json(encode(ok))
 
@@ -129,14 +126,14 @@ class SessionsApi:
     async def state(self, request: Request, grant: Grant) -> Response:
         """`GET /v1/sessions/{session}`"""
         look = _query(request, Look)
-        session = await self._in.store.load(_session(request), grant.principal)
+        session = await self._in.store.load(path_session(request), grant.principal)
         view = View(granted(look.detail, grant))
         return Json(encode(view.state(newest(session.state, max(0, look.messages)))))
 
     async def messages(self, request: Request, grant: Grant) -> Response:
         """`GET /v1/sessions/{session}/messages`"""
         page = _query(request, Page)
-        return Json(encode(await self._page(_session(request), page, grant)))
+        return Json(encode(await self._page(path_session(request), page, grant)))
 
     async def _page(self, session: str, page: Page, grant: Grant) -> dict[str, Any]:
         messages, calls, more = await self._in.store.messages(
@@ -146,6 +143,15 @@ class SessionsApi:
         return {"messages": [view.message(m, calls) for m in messages], "more": more}
 
     async def _submit(self, fields: dict[str, Any], body: dict[str, Any], grant: Grant) -> down.Ok:
+        """The command carried out. Raises `ProtocolError` with the id that the client gave it."""
+        try:
+            return await self._carry_out(fields, body, grant)
+        except Exception as error:
+            raise refusal(error, _id(body), None) from error
+
+    async def _carry_out(
+        self, fields: dict[str, Any], body: dict[str, Any], grant: Grant
+    ) -> down.Ok:
         try:
             client = msgspec.convert({k: body[k] for k in ("client",) if k in body}, Client).client
         except msgspec.ValidationError:
@@ -174,12 +180,17 @@ class SessionsApi:
             raise malformed("The body is no JSON object.") from None
 
 
-def _session(request: Request) -> str:
-    session = request.path_params["session"]
+def _id(body: dict[str, Any]) -> str | None:
+    """The command's id, if it has one."""
+    return _known(body.get("id"))
+
+
+def _known(value: object) -> str | None:
+    """An id, if it is one: nothing else is echoed."""
     try:
-        return msgspec.convert(session, Id)
+        return msgspec.convert(value, Id)
     except msgspec.ValidationError:
-        raise ProtocolError("session.not_found") from None
+        return None
 
 
 def _query(request: Request, struct: type[T]) -> T:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.auth import Grant
@@ -17,9 +18,10 @@ from gateway.delivery.connection import Delivery
 from gateway.delivery.lanes import Job, Lanes
 from gateway.delivery.refusal import refusal
 from gateway.delivery.subscriptions import Subscriptions
-from gateway.transports.answers import bearer, refused, unreadable
+from gateway.transports.answers import bearer, not_let_in, path_session, refused, unreadable
 from protocol.codec import encode, event_head
 from protocol.commands import SubscriptionOptions
+from protocol.errors import ProtocolError
 from protocol.frames import Goaway
 
 HEADERS = [
@@ -29,6 +31,7 @@ HEADERS = [
 ]
 COMMENT = b":\n\n"
 EXPIRED_S = 25.0
+RETRY_FULL_S = 5
 
 
 class _Epoch(msgspec.Struct):
@@ -47,6 +50,9 @@ class EventsEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers with a stream, or with an error as JSON."""
         request = Request(scope, receive)
+        if (answer := self._refused()) is not None:
+            await answer(scope, receive, send)
+            return
         try:
             grant = await self._in.auth.authenticate(bearer(request))
             options = _options(request)
@@ -55,6 +61,13 @@ class EventsEndpoint:
             return
         await EventStream(self._in, grant, options).run(scope, receive, send)
 
+    def _refused(self) -> Response | None:
+        if self._in.roster.draining:
+            return refused(ProtocolError("server.draining"))
+        admission = self._in.admission
+        after_s = RETRY_FULL_S if admission.full else admission.refused()
+        return None if after_s is None else not_let_in(after_s)
+
 
 def _options(request: Request) -> SubscriptionOptions:
     query = {k: v for k, v in request.query_params.items() if k in ("after", "epoch", "detail")}
@@ -62,7 +75,7 @@ def _options(request: Request) -> SubscriptionOptions:
     if colon and after.isascii() and after.isdigit():
         query |= {"epoch": epoch, "after": after}
     try:
-        fields = {**query, "session": request.path_params["session"]}
+        fields = {**query, "session": path_session(request)}
         return msgspec.convert(fields, SubscriptionOptions, strict=False)
     except msgspec.ValidationError as error:
         raise unreadable(error) from None
@@ -77,6 +90,8 @@ class EventStream:
         self._options = options
         self._work = asyncio.Event()
         self._ended = False
+        self._sending = False
+        self._stuck = False  # has been sending since the last tick
         self._epoch = b""
         self._comment = False
         self._commented_at = delivery.clock()
@@ -137,7 +152,9 @@ class EventStream:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send(self, send: Send, body: bytes) -> None:
+        self._sending = True
         await send({"type": "http.response.body", "body": body, "more_body": True})
+        self._sending = self._stuck = False
 
     def _records(self, message: bytes) -> Iterator[bytes]:
         for frame in message.split(b"\n"):
@@ -175,6 +192,7 @@ class EventStream:
 
     def tick(self, now: float) -> None:
         """A second has passed."""
+        self._stuck = self._sending
         self._subscriptions.tick(now, self._in.settings.ack_timeout_ms / 1000)
         if now - self._commented_at >= self._in.settings.heartbeat_ms / 1000:
             self._commented_at, self._comment = now, True
@@ -182,6 +200,11 @@ class EventStream:
         if expires is not None and self._in.wall() >= expires + EXPIRED_S:
             self._end()
         self._work.set()
+
+    @property
+    def slow(self) -> bool:
+        """Whether the socket took nothing since the last tick."""
+        return self._stuck and self._sending and not self._ended
 
     def go_away(self, reason: str, reconnect_after_ms: int) -> None:
         """This process ends."""

@@ -10,12 +10,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, cast
 
 from starlette.requests import HTTPConnection
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway.delivery.connection import Connection, Delivery
 from gateway.delivery.peer import Peer
+from gateway.transports.answers import not_let_in
 from protocol import SUBPROTOCOL
+from protocol.codes import CLOSES
 
 CLOSE_S = 2.0
 OriginCheck = Callable[[HTTPConnection], bool]
@@ -136,13 +138,11 @@ def native_endpoint(delivery: Delivery, allowed: OriginCheck) -> Endpoint:
 
     async def endpoint(socket: WebSocket) -> None:
         try:
-            if not await _accepted(socket, allowed):
+            if not await _accepted(socket, allowed, delivery):
                 return
         except (WebSocketDisconnect, RuntimeError, OSError):
             return  # the client did not wait for the answer
-        extensions = cast("dict[str, Any]", socket.scope.get("extensions") or {})
-        writer = cast("DirectWriter | None", extensions.get("gateway"))
-        if writer is not None:
+        if (writer := _direct_writer(socket)) is not None:
             await Connection(DirectPeer(socket, writer), delivery).run()
             return
         peer = AwaitingPeer(socket, delivery.settings.write_timeout_ms / 1000)
@@ -151,17 +151,32 @@ def native_endpoint(delivery: Delivery, allowed: OriginCheck) -> Endpoint:
     return endpoint
 
 
-async def _accepted(socket: WebSocket, allowed: OriginCheck) -> bool:
+async def _accepted(socket: WebSocket, allowed: OriginCheck, delivery: Delivery) -> bool:
     """Answers the handshake; False: with a refusal."""
     if not allowed(socket):
-        await _deny(socket, 403, "This origin may not connect.")
+        await _deny(socket, PlainTextResponse("This origin may not connect.\n", 403), 4403)
         return False
     offered = cast("list[str]", socket.scope.get("subprotocols", []))
     if offered and SUBPROTOCOL not in offered:
-        await _deny(socket, 400, f"This server speaks {SUBPROTOCOL}.")
+        await _deny(socket, PlainTextResponse(f"This server speaks {SUBPROTOCOL}.\n", 400), 4406)
         return False
+    if (after_s := delivery.admission.refused()) is not None:
+        await _deny(socket, not_let_in(after_s), 1013)
+        return False
+    full = delivery.admission.full  # told by a close code: pages see no HTTP status
     await socket.accept(SUBPROTOCOL if offered else None)
-    return True
+    if full:
+        delivery.metrics.closed(4480)
+        if (writer := _direct_writer(socket)) is not None:
+            writer.close_with(4480, CLOSES[4480].text)
+        else:
+            await socket.close(4480, CLOSES[4480].text)
+    return not full
+
+
+def _direct_writer(socket: WebSocket) -> DirectWriter | None:
+    extensions = cast("dict[str, Any]", socket.scope.get("extensions") or {})
+    return cast("DirectWriter | None", extensions.get("gateway"))
 
 
 async def _run_both(connection: Connection, peer: AwaitingPeer) -> None:
@@ -175,12 +190,12 @@ async def _run_both(connection: Connection, peer: AwaitingPeer) -> None:
         reader.cancel()
 
 
-async def _deny(socket: WebSocket, status: int, text: str) -> None:
-    """Refuses the handshake with an HTTP status, where the server can."""
+async def _deny(socket: WebSocket, answer: Response, code: int) -> None:
+    """Refuses the handshake with an HTTP answer, where the server can."""
     if "websocket.http.response" in (socket.scope.get("extensions") or {}):
-        await socket.send_denial_response(PlainTextResponse(text + "\n", status))
+        await socket.send_denial_response(answer)
         return
-    await socket.close(4403 if status == 403 else 4406, text)
+    await socket.close(code)
 
 
 _PEERS: tuple[type[Peer], ...] = (DirectPeer, AwaitingPeer)

@@ -8,10 +8,12 @@ from redis.asyncio import Redis
 
 from gateway.broker.base import Broker
 from gateway.broker.open import open_broker
-from tests.support.processes import KeyValueServer, RedisServer, Valkey
+from tests.broker.redis.constellations import Ring, ring
+from tests.support.processes import KeyValueServer
 
 # Not the database of the other tests: timers and queues are the server's, not a session's.
 DATABASE = 9
+CLUSTER = pytest.param("cluster", marks=pytest.mark.cluster)
 
 
 class Brokers(NamedTuple):
@@ -25,19 +27,36 @@ def private_url(server: KeyValueServer) -> str:
     return f"{server.url.rpartition('/')[0]}/{DATABASE}"
 
 
-@pytest.fixture(params=["memory", "valkey", "redis"])
-async def brokers(
-    request: pytest.FixtureRequest, valkey: Valkey, redis_server: RedisServer
-) -> AsyncIterator[Brokers]:
-    if request.param == "memory":
+@pytest.fixture(scope="session")
+async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ring]:
+    """One Cluster of three nodes for the whole run."""
+    async with ring(tmp_path_factory.mktemp("cluster")) as made:
+        yield made
+
+
+@pytest.fixture(params=["memory", "valkey", "redis", CLUSTER])
+def server(request: pytest.FixtureRequest) -> KeyValueServer | Ring | None:
+    """Where the broker is; only what is asked for is started."""
+    names = {"valkey": "valkey", "redis": "redis_server", "cluster": "cluster"}
+    name = names.get(request.param)
+    return None if name is None else request.getfixturevalue(name)
+
+
+@pytest.fixture
+async def brokers(server: KeyValueServer | Ring | None) -> AsyncIterator[Brokers]:
+    if server is None:
         broker = open_broker("memory://")
         await broker.start()
         yield Brokers(broker, broker)
         await broker.close()
         return
-    url = private_url({"valkey": valkey, "redis": redis_server}[request.param])
-    async with Redis.from_url(url) as admin:
-        await admin.flushdb()
+    if isinstance(server, Ring):
+        url = server.url
+        await server.flush()
+    else:
+        url = private_url(server)
+        async with Redis.from_url(url) as admin:
+            await admin.flushdb()
     one, other = open_broker(url), open_broker(url)
     await one.start()
     await other.start()

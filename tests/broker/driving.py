@@ -77,6 +77,7 @@ async def make(broker: Broker, *texts: str, **given: Any) -> Session:
         agent=agent,
         bodies=bodies(*(texts or ("created",))),
         control=given.pop("control", 1),
+        timer_at=given.pop("timer_at", None),
         command=given.pop("command", None),
     )
     assert not given

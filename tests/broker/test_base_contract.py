@@ -450,6 +450,78 @@ class TestSnapshots:
             with pytest.raises(Trimmed):
                 await broker.read(session.id, 5 - keep, 100)
 
+    @pytest.mark.parametrize(("keep", "left"), [(0, 1), (1, 2), (4, 2), (5, 3), (99, 6)])
+    async def test_keeps_so_many_bytes(self, broker: Broker, keep: int, left: int) -> None:
+        session = await make(broker, "created")
+        for text in ("aaaa", "bbbb", "cccc", "dddd"):
+            await session.append(text)
+        assert await self.put(session, 5, keep_events=9, keep_bytes=keep)
+        await session.append("eeee")
+        assert (await self.oldest(session), left) == (6 - left + 1, left)
+
+    async def test_an_append_is_kept_whole(self, broker: Broker) -> None:
+        session = await make(broker, "created")
+        await session.append("aaaa", "bbbb", "cccc")
+        await session.append("dddd")
+        await self.put(session, 5, keep_events=9, keep_bytes=6)
+        assert await self.oldest(session) <= 4
+        assert await session.append("e") == 6
+        assert (await broker.load(session.id)).snapshot == b"at 5"
+
+    async def test_keeps_what_is_young(self, broker: Broker) -> None:
+        session = await make(broker, "created")
+        await session.append("old")
+        old = broker.now()
+        await eventually(lambda: broker.now() > old + 0.2)
+        await session.append("young")
+        await self.put(session, 2, keep_events=9, keep_s=3600)
+        assert await self.oldest(session) == 1
+        await self.put(session, 3, keep_events=9, keep_s=broker.now() - old - 0.1)
+        assert await self.oldest(session) == 3
+
+    async def test_the_least_of_all_limits_is_kept(self, broker: Broker) -> None:
+        for limits in (
+            {"keep_events": 1, "keep_bytes": 999, "keep_s": 3600},
+            {"keep_events": 99, "keep_bytes": 3, "keep_s": 3600},
+            {"keep_events": 99, "keep_bytes": 999, "keep_s": -1},
+        ):
+            session = await make(broker, "created")
+            for text in ("aaaa", "bbbb", "cccc"):
+                await session.append(text)
+            await self.put(session, 3, **limits)
+            kept = 4 if limits["keep_s"] < 0 else 3
+            assert await self.oldest(session) == kept, limits
+
+    async def test_what_comes_after_the_snapshot_is_never_trimmed(self, broker: Broker) -> None:
+        session = await make(broker, "created")
+        for text in ("aaaa", "bbbb", "cccc"):
+            await session.append(text)
+        await self.put(session, 2, keep_events=0, keep_bytes=0, keep_s=-1)
+        loaded = await broker.load(session.id)
+        assert (loaded.snapshot, list(loaded.events)) == (b"at 2", [(3, b"bbbb"), (4, b"cccc")])
+
+    async def test_bytes_are_counted_on_after_trimming(self, broker: Broker) -> None:
+        session = await make(broker, "created")
+        for round_ in range(1, 4):
+            for text in ("aaaa", "bbbb", "cccc"):
+                await session.append(text)
+            await self.put(session, 1 + 3 * round_, keep_events=99, keep_bytes=8)
+            assert await self.oldest(session) == 3 * round_
+
+    async def put(self, session: Session, seq: int, **limits: Any) -> bool:
+        text = b"at %d" % seq
+        return await session.broker.put_snapshot(session.id, session.epoch, seq, text, **limits)
+
+    async def oldest(self, session: Session) -> int:
+        """The oldest seq that can be read."""
+        head = (await session.head()).seq
+        for after in range(head):
+            try:
+                return (await session.broker.read(session.id, after, 1))[0][0]
+            except Trimmed:
+                pass
+        return head + 1
+
 
 class TestDelete:
     async def test_missing_to_append_afterwards(self, broker: Broker) -> None:
@@ -838,6 +910,10 @@ class TestTimers:
         found = [*await broker.due_timers(3), *await broker.due_timers(3)]
         assert len(found) == len(set(found)) == 5
 
+    async def test_first_one_comes_with_the_session(self, broker: Broker) -> None:
+        late, due = await make(broker, timer_at=4e9), await make(broker, timer_at=1.0)
+        assert set(await broker.due_timers(1000)) & {late.id, due.id} == {due.id}
+
     async def test_moved_and_taken_away(self, broker: Broker) -> None:
         moved, taken, kept = [await make(broker) for _ in range(3)]
         for session in (moved, taken, kept):
@@ -857,6 +933,41 @@ class TestTimers:
         await broker.set_timer(kept.id, None, expect_version=2)
         await broker.set_timer(fresh(), 0.0, expect_version=1)
         assert sorted(await broker.due_timers(1000)) == sorted([set_.id, kept.id])
+
+
+class TestControl:
+    async def test_every_process_hears_it(self, brokers: Brokers) -> None:
+        one, other = list[bytes](), list[bytes]()
+        brokers.one.on_control(one.append)
+        brokers.other.on_control(other.append)
+        await brokers.one.publish_control(b"superseded\n{}")
+        await brokers.other.publish_control(b"2")
+        for heard in (one, other):
+            await eventually(lambda h=heard: h == [b"superseded\n{}", b"2"])
+
+    async def test_one_listeners_fault_is_its_own(self, broker: Broker) -> None:
+        heard, faults = list[bytes](), list[str]()
+
+        def fail(_: bytes) -> None:
+            raise RuntimeError("not me")
+
+        broker.on_control(fail)
+        broker.on_control(heard.append)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: faults.append(context["message"]))
+        try:
+            await broker.publish_control(b"1")
+            await eventually(lambda: heard == [b"1"])
+        finally:
+            loop.set_exception_handler(None)
+        assert len(faults) == 1
+
+    async def test_never_inside_publish(self, broker: Broker) -> None:
+        stacks: list[str] = []
+        broker.on_control(lambda _: stacks.append("".join(traceback.format_stack())))
+        await broker.publish_control(b"1")
+        await eventually(lambda: stacks)
+        assert "publish_control" not in stacks[0]
 
 
 async def test_clock_is_one(brokers: Brokers) -> None:

@@ -4,6 +4,7 @@ from playwright.async_api import expect
 
 from tests.browser.demo_page import Demo
 from tests.conftest import StartGateway
+from tests.faults.proxy import fault_proxy
 from tests.support.processes import Valkey
 
 WORDS = " ".join(f"w{number}" for number in range(400))
@@ -59,6 +60,30 @@ async def test_a_gateway_that_drains_is_left_without_a_word_lost(
     await demo.is_("open")
     await pane.ended()
     assert await pane.answer() == WORDS
+
+
+async def test_a_gateway_that_drains_is_left_for_another_one_without_a_break(
+    gateway: StartGateway, demo: Demo, valkey: Valkey
+) -> None:
+    await gateway("--broker", valkey.url, "--agents", "scripted", command="worker")
+    first = await gateway("--broker", valkey.url, "--no-runs", command="demo")
+    second = await gateway("--broker", valkey.url, "--no-runs", command="demo")
+    async with fault_proxy(first.port) as balancer:
+        await demo.open(f"http://127.0.0.1:{balancer.port}")
+        pane = await demo.pane().choose("Scripted")
+        await pane.script({"say": WORDS, "chunk": 8, "interval_ms": 20})
+        await expect(pane.texts.last).to_contain_text("w30")
+        await demo.page.evaluate(
+            "window.changes = []; gateway.onStatus(({ status }) => window.changes.push(status))"
+        )
+        balancer.target = second.port
+        assert await first.terminate() == 0
+        await pane.script({"say": "Another one."})
+        await expect(pane.texts.last).to_have_text("Another one.", timeout=20_000)
+        assert await pane.texts.all_inner_texts() == [WORDS, "Another one."]
+        # The new socket was welcomed before the old one was closed.
+        assert await demo.page.evaluate("window.changes") == []
+        assert len(demo.sockets) == 2
 
 
 async def test_a_client_that_is_closed_stays_closed_until_it_is_asked(

@@ -187,6 +187,18 @@ async def test_progress_and_activity_are_shown(url: str, demo: Demo) -> None:
     await pane.ended()
 
 
+async def test_a_thought_without_a_word_is_not_drawn(url: str, demo: Demo) -> None:
+    await demo.open(url)
+    pane = await demo.pane().choose("Scripted")
+    await pane.script({"think": " "}, {"say": "Hello."}, {"log": "x"}, {"think": "\n"})
+    await pane.ended()
+    state = await demo.page.evaluate("[...window.gateway.sessions.values()][0].state")
+    kinds = [part["kind"] for message in state["messages"] for part in message["parts"]]
+    assert kinds.count("thinking") == 2
+    await expect(pane.get("thinking")).to_have_count(0)
+    await expect(pane.texts).to_have_text("Hello.")
+
+
 async def test_a_reload_in_mid_answer_goes_on_where_it_was(url: str, demo: Demo) -> None:
     await demo.open(url)
     pane = await demo.pane().choose("Scripted")

@@ -68,9 +68,10 @@ async def test_a_second_ctrl_c_ends_children_that_hang(
     """SIGTERM is only ever asked again."""
     body = "signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True)); " + HANG
     process = await supervised(tmp_path, body).start()
+    children: list[int] = []
     try:
         await eventually(lambda: len(pids(process)) == 2, what="two children")
-        children = pids(process)
+        children += pids(process)
         process.send_signal(number)
         await eventually(lambda: process.output().count("asked") == 2, what="both are asked")
         process.send_signal(number)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import convert
 
 from gateway.client import steps
 from gateway.client.connection import Connection
@@ -43,7 +44,7 @@ def taken(given: dict[str, Any]) -> steps.Input:
         case {"type": "command", "frame": frame}:
             return steps.Issue(up(frame))
         case {"type": "subscribe", "session": session, "options": options}:
-            wishes = Wishes(**{**options, "tools": tuple(options.get("tools", ()))})
+            wishes = convert(options, Wishes)
             return steps.Subscribe(session, wishes, given.get("after"))
         case {"type": "unsubscribe", "session": session}:
             return steps.Unsubscribe(session)

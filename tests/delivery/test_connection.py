@@ -8,10 +8,13 @@ import msgspec
 import pytest
 
 from gateway.auth import Grant
+from gateway.broker.memory import MemoryBroker
 from gateway.delivery.connection import Connection
+from gateway.errors import BrokerUnavailable
 from gateway.settings import Settings
 from protocol.errors import ProtocolError
 from protocol.values import Detail, Principal
+from tests.sessions.replicas import Faults
 from tests.support.inprocess import (
     DEV,
     InProcess,
@@ -339,6 +342,31 @@ async def test_a_lost_session_is_told(inside: InProcess) -> None:
         assert (await page.get("error"))["code"] == "session.not_found"
         page.say({"type": "ack", "session": "s_1", "seq": 1})
         await page.get("error", code="cursor.invalid")
+
+
+async def test_what_waited_while_the_broker_failed_is_told_at_once() -> None:
+    faults = Faults(MemoryBroker())
+    silence = asyncio.Event()
+
+    async def hang() -> None:
+        await silence.wait()
+        raise BrokerUnavailable("no answer")
+
+    update = {"type": "session.update", "session": "s_1", "metadata": {"a": 1}}
+    async with in_process(broker=faults.broker) as inside:
+        await inside.create("s_1")
+        async with connected(inside) as page:
+            faults.on_append.append(hang)
+            page.say(*[{**update, "id": f"k_{number}"} for number in range(3)])
+            page.say({"type": "session.subscribe", "id": "k_3", "session": "s_1"})
+            await eventually(lambda: faults.appends)
+            silence.set()
+            for number in range(4):
+                error = await page.get("error", id=f"k_{number}")
+                assert (error["code"], error["session"]) == ("broker.unavailable", "s_1")
+            assert len(faults.appends) == 1
+            page.say({**update, "id": "k_0"})
+            await page.get("ok", id="k_0")
 
 
 async def test_a_window_holds_back_until_it_is_acknowledged(inside: InProcess) -> None:

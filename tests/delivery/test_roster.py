@@ -6,7 +6,7 @@ import random
 import pytest
 
 from gateway.delivery import roster as roster_module
-from gateway.delivery.roster import Roster
+from gateway.delivery.roster import Place, Roster
 from protocol.values import Principal
 from tests.support.waiting import eventually
 
@@ -16,7 +16,8 @@ ANN, BOB = Principal("acme", "ann"), Principal("acme", "bob")
 class Tab:
     """A member that notes what it is told."""
 
-    def __init__(self, *, fails: bool = False) -> None:
+    def __init__(self, *, fails: bool = False, slow: bool = False) -> None:
+        self.slow = slow
         self.told: list[str] = []
         self.after_ms: int | None = None
         self._fails = fails
@@ -37,10 +38,10 @@ class Tab:
         self.told.append("abort")
 
 
-def joined(roster: Roster, principal: Principal, client: str) -> Tab:
+def joined(roster: Roster, principal: Principal, client: str, at: float = 1.0) -> Tab:
     tab = Tab()
     roster.enter(tab)
-    roster.join(tab, principal, client)
+    assert roster.join(tab, principal, client, Place(at, f"x_{client}"))
     return tab
 
 
@@ -55,6 +56,45 @@ async def test_the_second_of_one_client_wins() -> None:
     assert newest.told == []
 
 
+async def test_a_client_that_came_elsewhere_later_is_over_here() -> None:
+    roster = Roster()
+    tab, other = joined(roster, ANN, "t_1", at=5.0), joined(roster, BOB, "t_1", at=5.0)
+    for place in (Place(4.9, "x_9"), Place(5.0, "x_a"), Place(5.0, "x_t_1")):
+        roster.supersede(ANN, "t_1", place)
+    roster.supersede(ANN, "t_2", Place(9.0, "x_2"))
+    assert tab.told == []
+    roster.supersede(ANN, "t_1", Place(5.0, "x_z"))
+    assert (tab.told, other.told) == (["4409"], [])
+
+
+async def test_a_subject_has_so_many_clients() -> None:
+    roster = Roster(most_of_a_subject=2)
+    first, second = joined(roster, ANN, "t_1"), joined(roster, ANN, "t_2")
+    third = Tab()
+    roster.enter(third)
+    assert not roster.join(third, ANN, "t_3", Place(1.0, "x_3"))
+    joined(roster, BOB, "t_1")
+    again = joined(roster, ANN, "t_1")  # the same client: in its old one's stead
+    roster.leave(first, ANN, "t_1")
+    roster.leave(third, None, "")
+    assert not roster.join(third, ANN, "t_3", Place(1.0, "x_3"))
+    roster.leave(again, ANN, "t_1")
+    roster.leave(second, ANN, "t_2")
+    joined(roster, ANN, "t_4")
+    joined(roster, ANN, "t_5")
+    assert len(roster) == 3
+
+
+async def test_the_newest_of_the_slow_are_shed() -> None:
+    roster = Roster()
+    tabs = [Tab(slow=slow) for slow in (True, True, False, True)]
+    for tab in tabs:
+        roster.enter(tab)
+    assert roster.shed(2) == 2
+    assert [tab.told for tab in tabs] == [[], ["1013"], [], ["1013"]]
+    assert Roster().shed(2) == 0
+
+
 async def test_one_that_fails_does_not_keep_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roster_module, "TICK_S", 0.001)
     roster, bad, good = Roster(), Tab(fails=True), Tab()
@@ -65,6 +105,33 @@ async def test_one_that_fails_does_not_keep_the_others(monkeypatch: pytest.Monke
         await eventually(lambda: good.told.count("tick") > 1)
         task.cancel()
     assert "abort" in bad.told
+
+
+async def test_nobody_is_judged_by_time_in_which_the_process_stood_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A second look comes a tick later, when what they sent meanwhile has been read."""
+    monkeypatch.setattr(roster_module, "TICK_S", 0.001)
+    now, looks = 0.0, list[float]()
+    told: list[tuple[float, int]] = []  # the time, and how often the clock was read by then
+
+    def clock() -> float:
+        looks.append(now)
+        return now
+
+    class Judged(Tab):
+        def tick(self, now: float) -> None:
+            told.append((now, len(looks)))
+
+    roster = Roster(clock)
+    roster.enter(Judged())
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(roster.run())
+        await eventually(lambda: len(told) > 2)
+        now += 20
+        await eventually(lambda: told[-1][0] == now)
+        task.cancel()
+    assert next(at for time, at in told if time == now) == looks.index(now) + 2
 
 
 async def test_draining_sends_them_away_in_waves(monkeypatch: pytest.MonkeyPatch) -> None:

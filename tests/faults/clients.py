@@ -20,6 +20,7 @@ from websockets.typing import Subprotocol
 
 from protocol.codec import decode_event
 from protocol.state import State, newest
+from protocol.values import TextPart
 from tests.faults.record import DEV, Frame, Log, Record
 from tests.faults.sightings import folded
 from tests.support.wire import RUN_ENDS, new_id
@@ -174,7 +175,7 @@ class Client:
         elif "time" in frame:
             self._event(frame, line)
         elif kind == "error" and frame.get("session") in self._wanted:
-            self._begun.setdefault(frame["session"], frame)
+            await self._not_subscribed(socket, frame)
         if kind in ("ok", "error") and frame.get("id") in self._unanswered:
             _, answer = self._unanswered.pop(frame["id"])
             if not answer.done():
@@ -189,6 +190,21 @@ class Client:
             self.states[session] = msgspec.convert(frame["state"], State)
         else:
             self.states.setdefault(session, State(session=session, epoch=frame["epoch"]))
+
+    async def _not_subscribed(self, socket: ClientConnection, error: Frame) -> None:
+        """An error that names a session and answers no command of ours."""
+        session, id_ = error["session"], error.get("id")
+        if id_ in self.record.sent or not (id_ is None or id_.startswith("sub_")):
+            return
+        if error["retryable"]:
+            await asyncio.sleep(RETRY_S)
+            await self._subscribe(socket, session)
+        else:
+            self._begun.setdefault(session, error)
+
+    async def _subscribe(self, socket: ClientConnection, session: str) -> None:
+        frame = {"type": "session.subscribe", "id": new_id("sub")}
+        await self._send(socket, {**frame, **self._wanted[session]})
 
     def _event(self, frame: Frame, line: str) -> None:
         session = frame["session"]
@@ -297,8 +313,7 @@ class Client:
         self._begun.pop(session, None)
         if self._socket is not None:
             with suppress(ConnectionClosed):
-                frame = {"type": "session.subscribe", "id": new_id("k"), **wanted}
-                await self._send(self._socket, frame)
+                await self._subscribe(self._socket, session)
         await self.until(lambda: session in self._begun, what=f"subscribed to {session}")
         return self._begun[session]
 
@@ -388,7 +403,7 @@ class Client:
             for message in self.states[session].messages
             if message.role == "assistant"
             for part in message.parts
-            if part.__struct_config__.tag == "text"  # type: ignore[union-attr]
+            if isinstance(part, TextPart)
         )
 
     def assert_folded(self, log: Log) -> None:

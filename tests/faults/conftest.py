@@ -56,9 +56,8 @@ def replicate(stack: AsyncExitStack) -> Replicate:
     """Starts replicas; they drain when the test is over."""
 
     async def start(broker: str | None = None, **options: Any) -> Replica:
-        settings = Settings(
-            **{"agents": ("scripted", "echo"), "drain_ms": 1_000, **LEASES, **options}
-        )
+        defaults: dict[str, Any] = {"agents": ("scripted", "echo"), "drain_ms": 1_000, **LEASES}
+        settings = Settings(**{**defaults, **options})
         made = RedisBroker(broker, rhythm=QUICK) if broker else None
         return Replica(*await stack.enter_async_context(composed(settings, broker=made)))
 

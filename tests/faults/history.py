@@ -9,7 +9,8 @@
 | I5 | a command with `ok` has exactly one effect, one without an answer at most one | effects |
 | I6 | nothing of a run after its end, nothing by an attempt that was taken over | lives |
 
-I7 and I9 (what processes leave behind and log) are judged in `residue`, I8 by each test's waits.
+I7 is judged where a test counts what is left (C15, C17), I8 by each test's waits, I9 by the `quiet`
+fixture in this process and by the `gateway` fixture in others.
 No socket, no clock: values in, violations out.
 """
 

@@ -3,6 +3,7 @@
 `Story` is a text for the `scripted` agent's `say`; each word names the story and its own place.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Iterable
@@ -44,7 +45,7 @@ class Story:
         told = [int(number) for name, number in WORD.findall(text) if name == self.name]
         lost = sorted(set(range(self.words)) - set(told))
         twice = sorted({at for at in told if told.count(at) > 1})
-        swapped = [b for a, b in zip(told, told[1:], strict=False) if b < a]
+        swapped = [b for a, b in itertools.pairwise(told) if b < a]
         strange = "".join(WORD.split(text)[::3])
         return (
             f"of {self.words} words lost {_few(lost)}, twice {_few(twice)}, "

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ READ: Frame = {
 CALL: Frame = {"call_tool": {"name": "read_heading", "arguments": {}}}
 APPROVE: Frame = {"approve": {"title": "Really?"}}
 ENDLESS = Story(20_000, interval_ms=10)
+OPEN_FILES = Path("/proc/self/fd")
 
 
 def codes(answers: list[Frame]) -> list[str]:
@@ -38,7 +40,51 @@ async def both(two: Two, t: Trial, **fields: Any) -> tuple[Client, Client, str]:
     return one, other, session
 
 
+# --- beginnings
+
+
+async def test_C1_never_says_hello(replicate: Replicate) -> None:
+    replica = await replicate(hello_ms=200)
+    async with Tab(replica.url, hello=False) as tab:
+        assert await tab.wait_closed() == 4454
+
+
+async def test_C2_commands_before_hello_and_a_second_hello(replica: Replica) -> None:
+    async with trial(replica.gateway.broker) as t, Tab(replica.url, hello=False) as tab:
+        await tab.send({"type": "session.list", "id": "k_early"})
+        early = await tab.wait_for("error")
+        assert (early["code"], early["id"]) == ("frame.malformed", "k_early")
+        await tab.send({"type": "hello", "client": tab.client})
+        await tab.wait_for("welcome")
+        await tab.send({"type": "hello", "client": tab.client})
+        assert (await tab.wait_for("error", since=2))["code"] == "frame.malformed"
+        client = await t.client(replica.url)
+        session = await client.create()
+        await tab.subscribe(session)
+        await tab.run_end(session, (await client.send(session, script(Story(2, 0))))["run"])
+
+
 # --- cursors
+
+
+async def test_C6_never_acknowledges(replicate: Replicate) -> None:
+    """Nothing is pushed beyond its window; in the end it is closed, and resumes where it was."""
+    replica = await replicate(ack_timeout_ms=300)
+    steps: Frame = {"repeat": 200, "steps": [{"log": "line"}]}
+    async with trial(replica.gateway.broker) as t:
+        client = await t.client(replica.url)
+        silent = await t.client(replica.url, window=16)
+        silent.acknowledges = False
+        session = await client.create()
+        await silent.follow(session)
+        run = (await client.send(session, script(steps)))["run"]
+        await client.run_end(run)
+        await silent.back(1)
+        assert silent.close_codes[0] == 4458
+        assert len(silent.events) <= 32
+        silent.acknowledges = True
+        await silent.catch_up()
+        await silent.run_end(run)
 
 
 async def test_C7_acks_of_what_was_never_sent(replica: Replica) -> None:
@@ -50,7 +96,7 @@ async def test_C7_acks_of_what_was_never_sent(replica: Replica) -> None:
         end = await tab.run_end(session, run)
         ack = {"type": "ack", "session": session}
         await tab.send({**ack, "seq": end["seq"]})
-        for seq in (end["seq"] + 1, 2**53 - 1, end["seq"] - 1, 0):
+        for seq in (end["seq"] + 1, 2**53 - 1):
             since = tab.mark()
             await tab.send({**ack, "seq": seq})
             assert (await tab.wait_for("error", since=since))["code"] == "cursor.invalid"
@@ -62,6 +108,20 @@ async def test_C7_acks_of_what_was_never_sent(replica: Replica) -> None:
         await tab.run_end(session, run)
         await client.run_end(run)
         tab.assert_dense(session)
+
+
+async def test_C7_an_ack_that_goes_backwards(replica: Replica) -> None:
+    async with Tab(replica.url) as tab:
+        session = await tab.create()
+        await tab.subscribe(session, window=64)
+        ok = await tab.message(session, script(Story(20, 0)))
+        end = await tab.run_end(session, ok["run"])
+        ack = {"type": "ack", "session": session}
+        await tab.send({**ack, "seq": end["seq"]})
+        for seq in (end["seq"] - 1, 0):
+            since = tab.mark()
+            await tab.send({**ack, "seq": seq})
+            assert (await tab.wait_for("error", since=since))["code"] == "cursor.invalid"
 
 
 async def test_C8_resumes_that_cannot_be(two: Two) -> None:
@@ -311,9 +371,7 @@ async def test_C15_more_subscriptions_than_are_allowed(two: Two) -> None:
             for at in range(80)
         ]
         await tab.send(*frames)
-        answers = [
-            await tab.wait_for(("subscribed", "error"), id=frame["id"]) for frame in frames
-        ]
+        answers = [await tab.wait_for(("subscribed", "error"), id=frame["id"]) for frame in frames]
         refused = [a["code"] for a in answers if a["type"] == "error"]
         assert refused == ["limit.exceeded"] * 16
         run = (await client.send(session, script(Story(3, 0))))["run"]
@@ -327,10 +385,10 @@ async def test_C15_churn_leaves_no_subscription_behind(
     async with trial(replica.gateway.broker) as t:
         client = await t.client(replica.url)
         session = await client.create()
-        others: list[str] = []
+        others = [f"{session}-{at}" for at in range(20)]
         async with Tab(replica.url) as tab:
-            for at in range(20):
-                others.append(await tab.create("echo", session=f"{session}-{at}"))
+            for other in others:
+                await tab.create("echo", session=other)
             for _ in range(10):
                 churn = itertools.chain.from_iterable(
                     (
@@ -350,6 +408,23 @@ async def test_C15_churn_leaves_no_subscription_behind(
         assert await shard_channels(valkey, session) == 1
         run = (await client.send(session, script(Story(3, 0))))["run"]
         await client.run_end(run)
+
+
+async def test_C17_churn_leaves_nothing_behind(replica: Replica) -> None:
+    """I7: after many connections that broke, as many tasks, files and members as before."""
+    async with trial(replica.gateway.broker) as t:
+        client = await t.client(replica.url)
+        session = await client.create()
+        files = len(list(OPEN_FILES.iterdir()))
+        tasks = len(asyncio.all_tasks())
+        for _ in range(100):
+            tab = await Tab(replica.url, sessions=[{"session": session}]).open()
+            await tab.wait_for("subscribed")
+            await tab.cut()
+        await eventually(lambda: len(asyncio.all_tasks()) <= tasks, what="the tasks have ended")
+        await eventually(lambda: len(list(OPEN_FILES.iterdir())) <= files, what="files are closed")
+        assert len(replica.gateway.roster) == 1
+        await client.run_end((await client.send(session, script(Story(2, 0))))["run"])
 
 
 async def test_C18_one_slow_tab_of_five(replica: Replica) -> None:

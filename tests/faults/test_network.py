@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.faults.conftest import Replica
+from tests.faults.conftest import Replica, Replicate
 from tests.faults.producer import Story, script
 from tests.faults.proxy import FaultProxy
 from tests.faults.trial import Trial, trial
@@ -58,6 +58,26 @@ async def test_N2_a_client_that_freezes_for_a_while(replica: Replica, proxy: Fau
         await client.run_end(run)
         story.assert_told(client.text(session))
         assert client.close_codes == [None]
+
+
+async def test_N3_a_client_that_freezes_for_ever(replicate: Replicate, proxied: Proxied) -> None:
+    """Its socket takes nothing any more: it is freed, and the run and the others feel nothing."""
+    replica = await replicate(write_timeout_ms=500)
+    proxy = await proxied(replica.port)
+    flood: Frame = {"repeat": 100, "steps": [{"log": "x" * 100_000}]}
+    story = Story(50, 1)
+    async with trial(replica.gateway.broker) as t, Tab(proxy.url) as frozen:
+        client = await t.client(replica.url)
+        session = await client.create()
+        await frozen.subscribe(session, detail="full")
+        proxy.pause()
+        run = (await client.send(session, script(flood, story)))["run"]
+        assert (await client.run_end(run))["type"] == "run.completed"
+        story.assert_told(client.text(session))
+        await eventually(lambda: len(replica.gateway.roster) == 1, what="it is freed")
+        proxy.heal()
+        proxy.cut()
+        await frozen.wait_closed()
 
 
 async def test_N4_a_black_hole_in_both_directions(replica: Replica, proxy: FaultProxy) -> None:

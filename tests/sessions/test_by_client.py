@@ -122,6 +122,19 @@ def test_a_message_that_starts_nothing() -> None:
     assert [type(event) for event in sent.events] == [ev.MessageAdded]
     assert sent.claimable_at is None
     assert bench.run_start().ok == {"run": "r_1"}
+    assert bench.state.queue[0].trigger == "m_1"
+
+
+def test_a_run_with_an_input_or_after_an_answer_has_no_trigger() -> None:
+    bench = Bench()
+    bench.run_start()
+    assert bench.state.queue[0].trigger is None  # nothing was said
+    bench = Bench()
+    bench.send(start=False)
+    bench.run_start(input={"x": 1})
+    assert bench.state.queue[0].trigger is None
+    bench.run_start(if_busy="enqueue")  # what it will follow is not known yet
+    assert bench.state.queue[1].trigger is None
 
 
 def test_a_message_that_starts_nothing_beside_a_live_run() -> None:
@@ -292,6 +305,32 @@ def test_interrupt_with_a_message_that_starts_nothing() -> None:
     sent = bench.send(start=False, if_busy="interrupt")
     assert [event["type"] for event in wire(sent.events)] == ["run.cancelled", "message.added"]
     assert bench.state.queue == []
+
+
+def test_interrupt_stops_a_run_that_no_worker_has_taken_yet() -> None:
+    bench = Bench()
+    bench.send("One")
+    sent = bench.send("Two", if_busy="interrupt")
+    assert wire(sent.events)[0] == e("run.cancelled", run="r_1", by="dev")
+    assert [event["type"] for event in wire(sent.events)] == [
+        "run.cancelled",
+        "message.added",
+        "run.queued",
+    ]
+    assert [r.id for r in bench.state.queue] == ["r_2"]
+    assert sent.claimable_at == bench.clock()
+    bench.send("Three", after="m_1", if_busy="interrupt")
+    assert [m.id for m in bench.state.messages] == ["m_1", "m_3"]
+
+
+def test_interrupt_loses_no_message_that_waits() -> None:
+    bench = Bench()
+    bench.running()
+    bench.send("Two", if_busy="enqueue")
+    bench.complete()
+    sent = bench.send("Three", if_busy="interrupt")
+    assert [event["type"] for event in wire(sent.events)] == ["run.queued"]
+    assert [r.trigger for r in bench.state.queue] == ["m_2", "m_3"]
 
 
 def test_after_with_interrupt_would_lose_what_waits() -> None:

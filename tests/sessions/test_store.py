@@ -1,5 +1,7 @@
 """Commands on one replica: created, found, answered once, listed, ticked, deleted."""
 
+import asyncio
+
 import pytest
 
 from gateway.broker.memory import MemoryBroker
@@ -242,6 +244,31 @@ async def test_a_request_that_was_lost_changes_nothing(store: Store) -> None:
         await send(shaky, name, id="k_1")
     await assert_true(shaky, name)
     assert (await send(shaky, name, id="k_1")).seq == 4
+
+
+async def test_who_waited_while_the_broker_failed_is_told_at_once(store: Store) -> None:
+    faults = Faults(store.broker)
+    shaky = Store(faults.broker)
+    name = await created(store)
+    silence = asyncio.Event()
+
+    async def hang() -> None:
+        await silence.wait()
+        raise BrokerUnavailable("no answer")
+
+    async def fail(number: int) -> None:
+        with pytest.raises(BrokerUnavailable):
+            await update(shaky, name, number=number)
+
+    faults.on_append.append(hang)
+    async with asyncio.TaskGroup() as group:
+        for number in range(3):
+            group.create_task(fail(number))
+        await eventually(lambda: faults.appends)
+        silence.set()
+    assert len(faults.appends) == 1
+    await update(shaky, name, number=3)
+    await assert_true(shaky, name)
 
 
 # --- conflicts

@@ -19,8 +19,11 @@ from starlette.routing import WebSocketRoute
 from gateway.auth import Authenticator, NoAuth
 from gateway.broker.base import Append, Broker
 from gateway.broker.memory import MemoryBroker
+from gateway.delivery.admission import Admission
 from gateway.delivery.connection import Connection, Delivery
+from gateway.delivery.control import Control
 from gateway.delivery.hub import Hub
+from gateway.delivery.resources import Resources
 from gateway.delivery.roster import Roster
 from gateway.limits import Clock
 from gateway.server import Server, open_listener, server_config
@@ -74,16 +77,19 @@ async def in_process(
     settings: Settings | None = None,
     clock: Clock = time.monotonic,
     wall: Clock = time.time,
+    resources: Resources | None = None,
 ) -> AsyncGenerator[InProcess]:
     """The parts with their tasks running; at the end nobody follows anything any more."""
     broker = broker or MemoryBroker()
     settings = settings or Settings()
     hub = Hub(broker, max_events=settings.feed_events, max_bytes=settings.feed_bytes, clock=clock)
-    roster = Roster(clock)
+    roster = Roster(clock, most_of_a_subject=settings.most_of_a_subject)
     delivery = Delivery(
         store=Store(broker),
         hub=hub,
         roster=roster,
+        admission=Admission(settings, roster, resources=resources, clock=clock),
+        control=Control(broker, roster),
         auth=auth or NoAuth(),
         settings=settings,
         clock=clock,

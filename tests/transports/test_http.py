@@ -159,7 +159,47 @@ async def test_bad_bodies(
     assert answer.json()["details"]["path"] == field
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "code"),
+    [
+        ("/sessions", {"agent": "other", "session": "s_1"}, "session.exists"),
+        ("/sessions", {"agent": "echo", "id": "k_used"}, "command.conflict"),
+        ("/sessions/s_1/commands", {"type": "run.interrupt"}, "run.not_active"),
+        ("/sessions/s_1/commands", {"type": "run.start", "session": "s_2"}, "frame.malformed"),
+    ],
+)
+async def test_refusals_echo_the_id_of_the_command(
+    http: httpx2.AsyncClient, path: str, body: dict[str, Any], code: str
+) -> None:
+    first = {"agent": "echo", "id": "k_used", "metadata": {"other": "body"}}
+    assert (await http.post("/sessions", json=first)).status_code == 201
+    await http.post("/sessions", json={"agent": "echo", "session": "s_1"})
+    answer = (await http.post(path, json={"id": "k_1", **body})).json()
+    assert (answer["id"], answer["code"]) == (body.get("id", "k_1"), code)
+    nameless = (await http.post(path, json={**body, "id": "no id"})).json()
+    assert "id" not in nameless
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "field"),
+    [
+        ("/sessions", "limit=x", "$.limit"),
+        ("/sessions/s_1", "detail=all", "$.detail"),
+        ("/sessions/s_1/messages", "before=no%20id", "$.before"),
+        ("/sessions/s_1/events", "after=x", "$.after"),
+    ],
+)
+async def test_bad_queries_name_the_field(
+    http: httpx2.AsyncClient, path: str, query: str, field: str
+) -> None:
+    answer = await http.get(f"{path}?{query}")
+    assert refusal(answer) == (400, "frame.malformed")
+    assert answer.json()["details"] == {"path": field}
+    assert field not in answer.json()["message"]
+
+
 async def test_bad_paths_and_queries(http: httpx2.AsyncClient) -> None:
+    assert refusal(await http.get("/sessions/no id/events")) == (404, "session.not_found")
     assert refusal(await http.get("/sessions/no id"))[0] == 404
     assert refusal(await http.get("/sessions", params={"limit": "0"})) == (400, "frame.malformed")
     assert refusal(await http.get("/sessions/s_1", params={"detail": "all"})) == (

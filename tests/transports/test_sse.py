@@ -15,7 +15,14 @@ from gateway.auth import JwtAuth, mint_token
 from gateway.delivery import roster as roster_module
 from gateway.settings import Settings
 from protocol.values import Principal
-from tests.support.inprocess import InProcess, ManualClock, delta, in_process, serving
+from tests.support.inprocess import (
+    InProcess,
+    ManualClock,
+    delta,
+    in_process,
+    raw_socket,
+    serving,
+)
 from tests.support.waiting import eventually
 
 SECRET = "a secret of more than thirty-two bytes"
@@ -187,3 +194,44 @@ async def test_it_ends_with_the_process(inside: InProcess) -> None:
         await inside.delivery.roster.drain(2)
         assert (await events.get("goaway"))[1]["reason"] == "restart"
         await eventually(lambda: events.over)
+
+
+@pytest.mark.parametrize("options", [{"handshakes_burst": 1}, {"max_connections": 1}])
+async def test_no_more_than_are_let_in(options: dict[str, Any]) -> None:
+    settings = Settings(handshakes_per_s=1, **options)
+    async with in_process(auth=JwtAuth(SECRET), settings=settings) as inside:
+        await inside.create("s_1", ANN)
+        async with serving(inside) as port, stream(port) as events, httpx2.AsyncClient() as http:
+            await events.get("subscribed")
+            answer = await http.get(f"http://127.0.0.1:{port}/v1/sessions/s_1/events")
+            assert answer.status_code == 503
+            assert 1 <= int(answer.headers["retry-after"]) <= 5
+
+
+async def test_one_that_does_not_read_is_slow_and_can_be_shed(
+    inside: InProcess, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roster_module, "TICK_S", 0.05)
+    token = mint_token(SECRET, subject="ann", tenant="acme", detail="full")
+    head = (
+        f"GET /v1/sessions/s_1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
+    )
+    roster = inside.delivery.roster
+    async with stream(port) as events, raw_socket(port) as (reader, writer):
+        await events.get("subscribed")
+        writer.write(head.encode())
+        await reader.readuntil(b"subscribed")
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        for _ in range(100):
+            await inside.append("s_1", *(delta("x" * 8_000, part=m % 2) for m in range(10)))
+        last = 1 + 100 * 10
+        await events.get("message.delta", seq=last)
+        await eventually(lambda: sum(member.slow for member in roster._members) == 1)
+        assert roster.shed(5) == 1
+        reader._transport.resume_reading()  # type: ignore[attr-defined]
+        rest = b""
+        async with asyncio.timeout(5):
+            while not rest.endswith(b"0\r\n\r\n"):  # the end of the stream
+                rest = rest[-5:] + await reader.read(65_536)
+        await eventually(lambda: len(roster) == 1, what="it is gone")
+        assert not events.over

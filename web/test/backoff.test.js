@@ -27,3 +27,19 @@ test('an overloaded gateway is left alone for at least five seconds', () => {
     );
   }
 });
+
+test('full jitter: every delay is in bounds, and clients that fail together do not come together', () => {
+  for (let attempt = 1; attempt <= 40; attempt++) {
+    const ceiling = Math.min(CAP_MS, 500 * 2 ** (attempt - 1));
+    const seen = new Set();
+    let sum = 0;
+    for (let client = 0; client < 400; client++) {
+      const wait = delay(attempt, 1006, Math.random);
+      assert.ok(Number.isInteger(wait) && wait >= 0 && wait < ceiling, `${attempt}: ${wait}`);
+      seen.add(wait);
+      sum += wait;
+    }
+    assert.ok(seen.size > 150, `${attempt}: ${seen.size} different delays`);
+    assert.ok(Math.abs(sum / 400 / ceiling - 0.5) < 0.15, `${attempt}: mean ${sum / 400}`);
+  }
+});

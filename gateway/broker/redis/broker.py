@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from redis.exceptions import RedisError
 
@@ -28,6 +29,7 @@ from gateway.broker.redis import layout, replies
 from gateway.broker.redis.claims import Claims
 from gateway.broker.redis.client import Argument, RedisClient
 from gateway.broker.redis.listener import Deaf, Listener, Rhythm
+from gateway.broker.redis.listeners import Listeners
 from gateway.broker.redis.owners import Owners
 from gateway.errors import BrokerUnavailable, ConfigurationError, Exists
 
@@ -48,15 +50,7 @@ class RedisBroker:
         self._monotonic = monotonic
         self._offset = time.time() - monotonic()
         self._client = RedisClient(url)
-        shard = secrets.randbelow(layout.SHARDS)
-        self._listener = Listener(
-            self._client.connection,
-            self._sing,
-            f"{layout.base(shard)}canary:{secrets.token_hex(8)}",
-            self._hear,
-            self._missed,
-            rhythm,
-        )
+        self._listener = self._make_listener(rhythm)
         self._followers = Followers()
         self._owners = Owners(self._client)
         self._claims = Claims(self._client)
@@ -65,6 +59,14 @@ class RedisBroker:
         self._hears_wakes = False
         # Until then (monotonic) workers have time to renew leases that an outage let run out.
         self._spare_until = -math.inf
+
+    def _make_listener(self, rhythm: Rhythm) -> Listener | Listeners:
+        connect = self._client.connection
+        if self._client.is_cluster:
+            return Listeners(connect, self._sing, self._hear, self._missed, rhythm)
+        canary = layout.canary(secrets.randbelow(layout.SHARDS), secrets.token_hex(8))
+        connect_once = partial(connect, canary.encode())
+        return Listener(connect_once, self._sing, canary, self._hear, self._missed, rhythm)
 
     async def start(self) -> None:
         try:
@@ -252,10 +254,14 @@ class RedisBroker:
             news = News(session, "", 0, 0, 0, ())
         self._followers.tell(news)
 
-    def _missed(self) -> None:
+    def _missed(self, shard: int | None = None) -> None:
+        """News of a shard, or of all, may have been lost."""
         self._spare_until = self._monotonic() + SPARE_S
         self._claims.missed()
-        self._followers.tell_all()
+        if shard is None:
+            self._followers.tell_all()
+        else:
+            self._followers.tell_where(lambda session: layout.shard_of(session) == shard)
 
     # Runs and timers
 

@@ -55,5 +55,20 @@ CONTROL = b"agw:control"
 """The channel of words from process to process."""
 
 
+def canary(shard: int | None, nonce: str) -> str:
+    """A channel of one's own in the slot of a shard, or (None) in that of `CONTROL`."""
+    return (
+        f"{{{CONTROL.decode()}}}:canary:{nonce}"
+        if shard is None
+        else f"{base(shard)}canary:{nonce}"
+    )
+
+
+def shard_in(channel: bytes) -> int | None:
+    """The shard that a channel belongs to, None if it is of all processes."""
+    tag = channel.partition(b"{")[2].partition(b"}")[0]
+    return int(tag) if tag.isdigit() else None
+
+
 def owner(principal: str) -> str:
     return f"agw:owner:{principal}"

@@ -20,6 +20,7 @@ from msgspec import Struct
 from redis.asyncio.connection import Connection
 from redis.exceptions import RedisError
 
+from gateway.broker.redis.servers import resets_told
 from gateway.errors import BrokerError, BrokerUnavailable
 
 BATCH = 500
@@ -165,7 +166,8 @@ class Listener:
     async def _send(self, connection: Connection, verb: str, channels: Sequence[bytes]) -> None:
         for start in range(0, len(channels), BATCH):
             batch = channels[start : start + BATCH]
-            await connection.send_command(verb, *batch, check_health=False)
+            with resets_told():
+                await connection.send_command(verb, *batch, check_health=False)
 
     # The task
 

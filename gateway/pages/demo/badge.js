@@ -41,7 +41,7 @@ export function badge(client) {
   function detailOf() {
     const { retryInMs, connection, sessions } = client;
     if (client.status === 'closed') return connection.reason || 'click to connect';
-    if (retryInMs !== null) return `again in ${Math.ceil(retryInMs / 1000)} s · now?`;
+    if (retryInMs !== null) return `again in ${Math.ceil(retryInMs / 1000)} s · try now`;
     const count = [...sessions.values()].filter(({ status }) => status === 'open').length;
     const noun = count === 1 ? 'session' : 'sessions';
     return client.status === 'open' ? `1 socket · ${count} ${noun}` : 'one moment';

@@ -22,7 +22,17 @@ import { toolCard } from './tool_card.js';
 
 /** @typedef {{part: Part, index: number, item: MessageItem, last: boolean}} PartItem */
 
+const WRITTEN = new Set(['text', 'commentary', 'thinking']);
 const NOTES = { interrupted: 'Stopped', failed: 'Broken off' };
+
+/**
+ * Whether there is anything to draw: not of a hidden part, nor of one without a word.
+ * @param {Part} part
+ */
+export function isVisible(part) {
+  if (part.kind === 'hidden') return false;
+  return !WRITTEN.has(part.kind) || /** @type {{text: string}} */ (part).text.trim() !== '';
+}
 
 /**
  * @param {import('./approval_card.js').Answers} answers
@@ -51,12 +61,9 @@ export function messageView(answers) {
       const open = status === 'open';
       const last = message.parts.length - 1;
       show(
-        message.parts.map((part, index) => ({
-          part,
-          index,
-          item,
-          last: open && index === last,
-        })),
+        message.parts
+          .map((part, index) => ({ part, index, item, last: open && index === last }))
+          .filter(({ part }) => isVisible(part)),
       );
       const text = status === 'interrupted' || status === 'failed' ? NOTES[status] : '';
       write(note, text);
@@ -96,6 +103,7 @@ function partView({ part }, answers) {
         ),
       );
     default:
+      // Of a later version of the protocol: it keeps its place.
       return fixed(h('span', { attrs: { hidden: true } }));
   }
 }

@@ -3,7 +3,7 @@
 import { approvalCard } from './approval_card.js';
 import { h, write } from './dom.js';
 import { keyed } from './keyed.js';
-import { messageView } from './message.js';
+import { isVisible, messageView } from './message.js';
 
 /** @typedef {import('/client/types.js').SessionState} SessionState */
 /** @typedef {import('/client/types.js').Approval} Approval */
@@ -32,9 +32,7 @@ export function itemsOf(state, progress) {
   const { calls } = state;
   /** @type {Item[]} */
   const items = [];
-  const visible = state.messages.filter((message) =>
-    message.parts.some((part) => part.kind !== 'hidden'),
-  );
+  const visible = state.messages.filter(({ parts }) => parts.some(isVisible));
   const lastOf = new Map(visible.map(({ run }, index) => [run, index]));
   for (const [index, message] of visible.entries()) {
     items.push({
@@ -46,7 +44,7 @@ export function itemsOf(state, progress) {
   }
   const { run } = state;
   if (run && !lastOf.has(run.id)) items.push(...asked(loose, run.id));
-  return [...items, ...ending(state)];
+  return [...items, ...ending(state, visible)];
 }
 
 /**
@@ -62,15 +60,16 @@ function asked(approvals, run) {
 
 /**
  * @param {SessionState} state
+ * @param {SessionState['messages']} visible
  * @returns {Item[]}
  */
-function ending({ run, messages }) {
+function ending({ run }, visible) {
   if (run?.status === 'failed') {
     const text = `${run.error?.message ?? 'The run failed.'} (${run.error?.code ?? 'unknown'})`;
     return [{ kind: 'error', key: `${run.id} error`, text }];
   }
   // A message that was cut off says so itself.
-  const told = messages.some((one) => one.run === run?.id && one.status === 'interrupted');
+  const told = visible.some((one) => one.run === run?.id && one.status === 'interrupted');
   if (run?.status !== 'cancelled' || told) return [];
   return [{ kind: 'end', key: `${run.id} end`, text: 'Stopped' }];
 }

@@ -6,7 +6,8 @@ import pytest
 from redis.exceptions import ConnectionError as LostConnection
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
-from gateway.broker.redis.client import MAX_CONNECTIONS, RedisClient, failure, place
+from gateway.broker.redis.client import RedisClient, failure
+from gateway.broker.redis.servers import MAX_CONNECTIONS
 from gateway.errors import BrokerError, BrokerUnavailable, ConfigurationError
 from tests.support.processes import KeyValueServer, free_port
 
@@ -31,19 +32,6 @@ def test_it_may_work_later(error: Exception) -> None:
 
 def test_it_will_not_work_later() -> None:
     assert type(failure(ResponseError("WRONGTYPE Operation against a key"))) is BrokerError
-
-
-@pytest.mark.parametrize(
-    ("url", "where"),
-    [
-        ("redis://user:secret@host:1234/0", "host:1234"),
-        ("rediss://host", "host:6379"),
-        ("redis://", "localhost:6379"),
-        ("unix:///run/redis.sock?db=1", "/run/redis.sock"),
-    ],
-)
-def test_place_has_no_password(url: str, where: str) -> None:
-    assert place(url) == where
 
 
 async def test_nothing_is_sent_twice() -> None:

@@ -1,0 +1,77 @@
+"""The way into a loop of another thread."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from gateway.client.portal import Portal
+
+
+@pytest.fixture
+def portal() -> Iterator[Portal]:
+    portal = Portal()
+    yield portal
+    portal.close()
+
+
+async def where() -> threading.Thread:
+    return threading.current_thread()
+
+
+def test_calls_run_in_its_thread_and_pass_on_what_is_raised(portal: Portal) -> None:
+    assert portal.call(where()) is not threading.current_thread()
+
+    async def fail() -> None:
+        raise LookupError("gone")
+
+    with pytest.raises(LookupError, match="gone"):
+        portal.call(fail())
+
+
+def test_a_call_that_takes_too_long_is_cancelled(portal: Portal) -> None:
+    cancelled = threading.Event()
+
+    async def wait() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    with pytest.raises(TimeoutError):
+        portal.call(wait(), timeout=0.05)
+    assert cancelled.wait(5)
+
+
+def test_leaving_an_iteration_ends_it_there_too(portal: Portal) -> None:
+    ended = threading.Event()
+
+    async def count() -> AsyncIterator[int]:
+        try:
+            for number in range(10):
+                yield number
+        finally:
+            ended.set()
+
+    assert list(portal.iterate(count())) == list(range(10))
+    ended.clear()
+    numbers = portal.iterate(count())
+    assert next(numbers) == 0
+    numbers.close()  # type: ignore[attr-defined] - it is a generator
+    assert ended.is_set()
+
+
+def test_from_its_own_thread_it_would_wait_for_ever(portal: Portal) -> None:
+    async def inside() -> None:
+        portal.call(where())
+
+    with pytest.raises(RuntimeError, match="AsyncClient"):
+        portal.call(inside())
+
+
+def test_closing_twice_is_closing_once() -> None:
+    portal = Portal()
+    portal.close()
+    portal.close()
+    assert portal.closed

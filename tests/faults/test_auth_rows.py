@@ -1,0 +1,291 @@
+"""FAULTS, Auth: signed tokens with a shared secret, over real handshakes and a clock that is set.
+
+What a token may hold is in tests/test_auth.py; single frames are in tests/delivery.
+"""
+
+import base64
+import hmac
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from gateway.auth import mint_token
+from tests.broker.redis.opening import opened
+from tests.conftest import StartGateway
+from tests.faults.conftest import Replica, Replicate
+from tests.faults.faketime import FakeClock
+from tests.faults.producer import Story, script
+from tests.faults.trial import trial
+from tests.support.processes import GatewayProcess, Valkey
+from tests.support.wire import Frame, Tab, new_id
+
+SECRET = "0123456789abcdef" * 3
+PAGE = "https://app.example.com"
+
+
+def token(subject: str = "ann", tenant: str = "acme", ttl_s: float = 3_600) -> str:
+    return mint_token(SECRET, subject=subject, tenant=tenant, detail="full", ttl_s=ttl_s)
+
+
+@pytest.fixture
+async def guarded(replicate: Replicate) -> Replica:
+    return await replicate(auth="jwt", auth_secret=SECRET, allowed_origins=(PAGE,))
+
+
+# --- A1
+
+
+def crafted(claims: Any, header: Any = None, digest: str = "sha256") -> str:
+    """A token by hand: what no library would write can be written."""
+    parts = [json.dumps(header or {"alg": "HS256"}), json.dumps(claims)]
+    coded = [base64.urlsafe_b64encode(p.encode()).rstrip(b"=").decode() for p in parts]
+    signature = hmac.new(SECRET.encode(), ".".join(coded).encode(), digest).digest()
+    return ".".join([*coded, base64.urlsafe_b64encode(signature).rstrip(b"=").decode()])
+
+
+GOOD: Frame = {"sub": "ann", "tenant": "acme", "iat": 1_600_000_000, "exp": 4_000_000_000}
+BAD_TOKENS = {
+    "garbage": "x",
+    "dots": "...",
+    "control": "a\r\nb.c.d",
+    "long": "a." * 8_000,
+    "unsigned": crafted(GOOD, {"alg": "none"}).rpartition(".")[0] + ".",
+    "none": crafted(GOOD, {"alg": "none"}),
+    "HS512": crafted(GOOD, {"alg": "HS512"}, "sha512"),
+    "RS256": crafted(GOOD, {"alg": "RS256"}),
+    "exp-text": crafted({**GOOD, "exp": "9999999999"}),
+    "exp-nan": crafted({**GOOD, "exp": math.nan}),
+    "exp-inf": crafted({**GOOD, "exp": math.inf}),
+    "surrogate": crafted({**GOOD, "sub": "\ud800"}),
+    "not-yet": crafted({**GOOD, "nbf": 3_900_000_000}),
+    "other-secret": mint_token("another secret of 32 bytes or more", subject="ann"),
+}
+
+
+async def test_A1_a_bad_token_gets_one_answer(guarded: Replica) -> None:
+    """The same for every kind of bad, by WebSocket and by HTTP: nothing to learn from it."""
+    base = f"http://127.0.0.1:{guarded.port}"
+    answers: dict[str, Frame] = {}
+    async with httpx2.AsyncClient(base_url=base, trust_env=False) as http:
+        for kind, bad in BAD_TOKENS.items():
+            async with Tab(guarded.url, hello=False) as tab:
+                await tab.send({"type": "hello", "token": bad})
+                answers[kind] = await tab.wait_for("error")
+                assert await tab.wait_closed() == 4401, kind
+                assert len(tab.frames) == 1, kind
+            if kind not in ("control", "long"):  # no header could carry these
+                answer = await http.get("/v1/sessions", headers={"Authorization": f"Bearer {bad}"})
+                assert (answer.status_code, answer.json()) == (401, answers[kind])
+    one = answers["garbage"]
+    assert one.keys() == {"type", "code", "message", "retryable"}
+    assert (one["code"], one["retryable"]) == ("auth.invalid", False)
+    assert all(answer == one for answer in answers.values()), answers
+
+
+async def test_A1_a_token_of_two_megabytes(guarded: Replica) -> None:
+    async with Tab(guarded.url, hello=False) as tab:
+        await tab.send({"type": "hello", "token": "x" * 20_000})
+        assert (await tab.wait_for("error"))["details"] == {"path": "$.token"}
+        await tab.send({"type": "hello", "token": "x" * 2_000_000})
+        assert await tab.wait_closed() == 1009
+
+
+async def test_A1_expired_is_told_apart_and_nothing_else(guarded: Replica) -> None:
+    async with Tab(guarded.url, hello=False) as tab:
+        await tab.send({"type": "hello", "token": crafted({**GOOD, "exp": 1_700_000_000})})
+        assert (await tab.wait_for("error"))["code"] == "auth.expired"
+        assert await tab.wait_closed() == 4401
+    async with Tab(guarded.url, hello=False) as tab:
+        await tab.send({"type": "hello"})
+        assert (await tab.wait_for("error"))["code"] == "auth.required"
+        assert await tab.wait_closed() == 4401
+
+
+# --- A2, A10: a gateway whose clock the test sets
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> FakeClock:
+    return FakeClock(tmp_path / "clock")
+
+
+@pytest.fixture
+async def timed(gateway: StartGateway, valkey: Valkey, clock: FakeClock) -> GatewayProcess:
+    return await gateway(
+        "--broker", valkey.url, "--agents", "scripted", "--auth", "jwt",
+        environment={**clock.environment, "AGENT_GATEWAY_AUTH_SECRET": SECRET},
+    )  # fmt: skip
+
+
+async def test_A2_a_token_ends_amid_a_run(
+    timed: GatewayProcess, valkey: Valkey, clock: FakeClock
+) -> None:
+    """Announced a minute before; refreshed nobody notices; else 4401, and the run goes on."""
+    story = Story(200, 20)
+    async with opened(valkey.url) as reader, trial(reader) as t:
+        watcher = await t.client(timed.url, token=token(ttl_s=3_600), principal="acme:ann")
+        session = await watcher.create()
+        wanted: list[Frame] = [{"session": session, "detail": "full"}]
+        async with (
+            Tab(timed.url, token=token(ttl_s=100), sessions=wanted) as careful,
+            Tab(timed.url, token=token(ttl_s=100), sessions=wanted) as careless,
+        ):
+            run = (await watcher.send(session, script(story)))["run"]
+            for tab in (careful, careless):
+                await tab.wait_for("message.delta")
+                assert not tab.find("auth.expiring")
+            clock.jump(50)  # 50 s are left
+            for tab in (careful, careless):
+                expiring = await tab.wait_for("auth.expiring")
+                assert 30_000 < expiring["in_ms"] <= 60_000
+            await careful.must({"type": "auth.refresh", "token": token(ttl_s=3_600)})
+            clock.jump(100 + 27)  # 25 s of grace are over
+            await careless.wait_for("error", code="auth.expired")
+            assert await careless.wait_closed() == 4401
+            await careful.run_end(session, run)
+            careful.assert_dense(session)
+            assert careful.text(session) == story.text
+            assert len(careful.find("auth.expiring")) == 1
+        assert (await watcher.run_end(run))["type"] == "run.completed"
+        story.assert_told(watcher.text(session))
+
+
+async def test_A10_clocks_that_differ(timed: GatewayProcess, clock: FakeClock) -> None:
+    for offset_s, code in ((-25, ""), (25, ""), (-600, "auth.invalid"), (600, "auth.expired")):
+        clock.jump(offset_s)
+        async with Tab(timed.url, hello=False) as tab:
+            await tab.send({"type": "hello", "token": token(ttl_s=10)})
+            first = await tab.wait_for(("welcome", "error"))
+            assert first.get("code", "") == code, offset_s
+
+
+# --- A3
+
+
+@pytest.mark.parametrize("other", [("bob", "acme"), ("ann", "evil")], ids=["subject", "tenant"])
+async def test_A3_a_refresh_to_somebody_else(guarded: Replica, other: tuple[str, str]) -> None:
+    """Closed for good, whatever it was subscribed to; a bad token alone changes nothing."""
+    async with Tab(guarded.url, token=token()) as tab:
+        session = await tab.create()
+        await tab.subscribe(session, detail="full")
+        refused = await tab.ask({"type": "auth.refresh", "token": "garbage"})
+        assert refused["code"] == "auth.invalid"
+        run = (await tab.script(session, {"say": "still here"}))["run"]
+        await tab.run_end(session, run)
+        await tab.send({"type": "auth.refresh", "id": "k_other", "token": token(*other)})
+        assert (await tab.wait_for("error", id="k_other"))["code"] == "auth.forbidden"
+        assert await tab.wait_closed() == 4403
+
+
+# --- A6, A7: browsers
+
+ORIGINS = {
+    "evil": "https://evil.example",
+    "null": "null",
+    "suffix": "https://app.example.com.evil.com",
+    "prefix": "https://evil-app.example.com",
+    "port": "https://app.example.com:8443",
+    "scheme": "http://app.example.com",
+    "user": "https://app.example.com@evil.example",
+    "case-path": "https://app.example.com/",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("origin", ORIGINS.values(), ids=ORIGINS)
+async def test_A6_a_page_of_another_origin_is_refused(guarded: Replica, origin: str) -> None:
+    """Before the WebSocket is accepted, and with a good token too."""
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(guarded.url, proxy=None, additional_headers={"Origin": origin})
+    assert refused.value.response.status_code == 403
+    headers = {"Origin": origin, "Authorization": f"Bearer {token()}"}
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        answer = await http.get(f"http://127.0.0.1:{guarded.port}/v1/sessions", headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (403, "auth.forbidden")
+
+
+async def test_A6_the_page_and_programs_without_origin_need_a_token(guarded: Replica) -> None:
+    for headers in ({"Origin": PAGE}, {}):
+        async with Tab(guarded.url, token=token(), additional_headers=headers) as tab:
+            await tab.create()
+        async with Tab(guarded.url, hello=False, additional_headers=headers) as tab:
+            await tab.send({"type": "hello"})
+            assert (await tab.wait_for("error"))["code"] == "auth.required"
+
+
+@pytest.mark.parametrize("name", ["token", "session", "Authorization", "agw", "access_token"])
+async def test_A7_a_cookie_is_nobody(guarded: Replica, name: str) -> None:
+    """Nor is a token in the address, or in a header that browsers send by themselves."""
+    good = token()
+    headers = {"Cookie": f"{name}={good}", "Origin": PAGE}
+    url = f"{guarded.url}?{name}={good}"
+    async with Tab(url, hello=False, additional_headers=headers) as tab:
+        await tab.send({"type": "hello"})
+        assert (await tab.wait_for("error"))["code"] == "auth.required"
+        assert await tab.wait_closed() == 4401
+    async with httpx2.AsyncClient(trust_env=False, headers=headers) as http:
+        base = f"http://127.0.0.1:{guarded.port}/v1/sessions?{name}={good}"
+        assert (await http.get(base)).status_code == 401
+        assert (await http.post(base, json={"agent": "scripted"})).status_code == 401
+
+
+# --- A9
+
+
+async def test_A9_a_token_is_nowhere_to_be_read(gateway: StartGateway, tmp_path: Path) -> None:
+    """At the most talkative log level, in every place a token may be put by mistake."""
+    served = await gateway(
+        "--auth", "jwt", "--agents", "scripted", "--log-level", "debug",
+        environment={"AGENT_GATEWAY_AUTH_SECRET": SECRET},
+    )  # fmt: skip
+    good, bad = token("canary"), crafted({**GOOD, "exp": 1_700_000_000})
+    told: list[str] = []
+    async with httpx2.AsyncClient(base_url=served.http_url, trust_env=False) as http:
+        for canary in (good, bad):
+            asked = [
+                http.get(f"/v1/sessions?token={canary}"),
+                http.get(f"/v1/sessions/{canary}"),
+                http.get(f"/{canary}"),
+                http.get("/v1/sessions", headers={"Authorization": f"Bearer {canary}"}),
+                http.get("/v1/sessions", headers={"X-Token": canary, "Cookie": f"t={canary}"}),
+                http.post("/v1/sessions", json={"token": canary}),
+            ]
+            told += [(await each).text for each in asked]
+            async with Tab(f"{served.url}?access_token={canary}", hello=False) as tab:
+                await tab.send({"type": "hello", "client": canary, "app": {"name": canary[:99]}})
+                await tab.ask({"type": "auth.refresh", "token": canary, "id": new_id("k")})
+                await tab.send({"type": "hello", "token": canary, "app": {"name": "ok"}})
+                await tab.wait_for(
+                    lambda f: f["type"] == "welcome" or f.get("code", "")[:4] == "auth"
+                )
+                told += [json.dumps(frame) for frame in tab.frames]
+        told.append((await http.get("/metrics")).text)
+    await served.terminate()
+    told.append(served.output())
+    for canary in (good, bad):
+        for part in canary.split(".")[1:]:  # the head is the same for all
+            assert not [text for text in told if part[:24] in text]
+    assert SECRET not in "".join(told)
+
+
+# --- B8
+
+
+async def test_B8_a_path_is_not_echoed(guarded: Replica) -> None:
+    """Only an id is: a refusal repeats nothing else of the address."""
+    base = f"http://127.0.0.1:{guarded.port}/v1/sessions"
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        for path in ("%3Cscript%3E", "x" * 300, "a%0d%0ab", "%F0%9F%92%A5"):
+            for headers in ({}, {"Authorization": f"Bearer {token()}"}):
+                for rest in ("", "/messages", "/events"):
+                    answer = await http.get(f"{base}/{path}{rest}", headers=headers)
+                    assert answer.status_code == (404 if headers else 401)
+                    assert "session" not in answer.json()
+        known = await http.get(f"{base}/s_1")
+        assert known.json()["session"] == "s_1"

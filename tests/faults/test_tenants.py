@@ -1,0 +1,287 @@
+"""FAULTS, Cross-tenant access: a stranger cannot tell what is another's from what is not there.
+
+T1 is generated: every frame with an id field and every route, with Ann's ids and with made-up
+ones, must be answered alike but for the id itself.
+"""
+
+import json
+import typing
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import msgspec
+import pytest
+
+from gateway.auth import mint_token
+from gateway.broker.redis import layout
+from protocol.commands import AnySessionCommand, AnyUp
+from tests.broker.redis.opening import asking
+from tests.faults.clients import Client
+from tests.faults.conftest import Replica, Replicate
+from tests.faults.producer import Story, script
+from tests.faults.trial import Trial, trial
+from tests.support.processes import Valkey
+from tests.support.wire import Frame, Tab, new_id
+
+SECRET = "0123456789abcdef" * 3
+READ: Frame = {
+    "name": "read_heading",
+    "description": "Reads a heading",
+    "parameters": {"type": "object"},
+}
+CALL: Frame = {"call_tool": {"name": "read_heading", "arguments": {}}}
+APPROVE: Frame = {"approve": {"title": "Really?"}}
+SAMPLES: Frame = {
+    "content": "hi", "decision": "approve", "seq": 0, "agent": "scripted", "token": "t",
+}  # fmt: skip
+APART = ("session.create", "session.unsubscribe", "ack")
+"""Frames that are no question about a session: each has a test of its own."""
+THINGS = ("session", "call", "approval", "run", "message", "before", "after")
+STRANGERS = {"another tenant": ("evil", "ann"), "another subject": ("acme", "bob")}
+
+
+def token(tenant: str, subject: str) -> str:
+    return mint_token(SECRET, subject=subject, tenant=tenant, detail="full")
+
+
+@dataclass
+class House:
+    """Ann's session with everything in it that has an id, and where it is served."""
+
+    replica: Replica
+    trial: Trial
+    ann: Client
+    ids: dict[str, str]
+
+    def made_up(self) -> dict[str, str]:
+        """Ids as Ann's look, of nothing."""
+        return {name: f"{name}-of-nobody" for name in self.ids}
+
+
+@pytest.fixture
+async def house(replicate: Replicate) -> AsyncIterator[House]:
+    replica = await replicate(auth="jwt", auth_secret=SECRET)
+    async with trial(replica.gateway.broker) as t:
+        ann = await t.client(replica.url, token=token("acme", "ann"), principal="acme:ann")
+        session = await ann.create(tools=[READ])
+        first = (await ann.send(session, script(Story(3, 0))))["run"]
+        await ann.run_end(first)
+        sent = await ann.send(session, script(Story(2, 0), CALL, APPROVE))
+        call = (await ann.event("tool_call.requested"))["call"]
+        other = await ann.create()
+        asked = (await ann.send(other, script(APPROVE)))["run"]
+        approval = (await ann.event("approval.requested", run=asked))["approval"]
+        made = House(
+            replica,
+            t,
+            ann,
+            {
+                "session": session,
+                "call": call,
+                "approval": approval,
+                "run": sent["run"],
+                "message": sent["message"],
+                "before": sent["message"],
+                "after": sent["message"],
+            },
+        )
+        before = {s: (await t.log(s)).head for s in (session, other)}
+        yield made
+        for each, head in before.items():
+            assert (await t.log(each)).head == head, "a stranger has left a trace"
+        for each in (session, other):
+            await ann.must({"type": "run.interrupt", "session": each})
+
+
+def probes(union: Any, ids: dict[str, str]) -> list[Frame]:
+    """Every frame that names a session, with its required ids; then with each optional one."""
+    found: list[Frame] = []
+    for struct in typing.get_args(union):
+        fields = {f.name: f for f in msgspec.structs.fields(struct)}
+        tag = struct.__struct_config__.tag
+        if "session" not in fields or tag in APART:
+            continue
+        samples = {**SAMPLES, **ids}
+        frame = {name: samples[name] for name, f in fields.items() if f.required and name != "id"}
+        frame = {"type": tag, "session": ids["session"], **frame}
+        found.append(frame)
+        # a message's own new id names nothing that exists
+        optional = [n for n in fields if n in THINGS and n not in frame and n != "message"]
+        if tag == "session.subscribe":
+            optional = []
+            found.append({**frame, "after": 1, "epoch": "e_1"})
+        found += [{**frame, name: ids[name]} for name in optional]
+    return found
+
+
+def blurred(answer: Frame, ids: dict[str, str]) -> str:
+    """An answer without the ids that were asked about."""
+    text = json.dumps({k: v for k, v in answer.items() if k != "id"}, sort_keys=True)
+    for id_ in sorted(ids.values(), key=len, reverse=True):
+        text = text.replace(id_, "*")
+    return text
+
+
+def test_T1_every_frame_with_a_session_is_probed() -> None:
+    probed = {frame["type"] for frame in probes(AnyUp, dict.fromkeys(THINGS, "x"))}
+    named = {
+        str(struct.__struct_config__.tag)
+        for struct in typing.get_args(AnyUp)
+        if "session" in {f.name for f in msgspec.structs.fields(struct)}
+    }
+    assert named - probed == set(APART)
+    assert len(probed) == 11
+
+
+@pytest.mark.parametrize("who", STRANGERS.values(), ids=STRANGERS)
+async def test_T1_every_frame_with_anothers_ids(house: House, who: tuple[str, str]) -> None:
+    made_up = house.made_up()
+    async with Tab(house.replica.url, token=token(*who)) as tab:
+        pairs = zip(probes(AnyUp, house.ids), probes(AnyUp, made_up), strict=True)
+        for theirs, nobodys in pairs:
+            answer, none = await tab.ask(theirs), await tab.ask(nobodys)
+            assert answer["code"] == "session.not_found", theirs
+            assert blurred(answer, house.ids) == blurred(none, made_up), theirs
+        assert (await tab.must({"type": "session.list"}))["sessions"] == []
+        assert not tab.events(house.ids["session"])
+
+
+@pytest.mark.parametrize("who", STRANGERS.values(), ids=STRANGERS)
+async def test_T1_things_of_another_in_a_session_of_ones_own(
+    house: House, who: tuple[str, str]
+) -> None:
+    """The session is the stranger's, the call, approval, run or message is Ann's."""
+    tenant, subject = who
+    eve = await house.trial.client(
+        house.replica.url, token=token(*who), principal=f"{tenant}:{subject}"
+    )
+    session = await eve.create(tools=[READ])
+    made_up = {**house.made_up(), "session": session}
+    theirs = {**house.ids, "session": session}
+    skip = ("session.subscribe", "session.delete", "session.update")
+    for mine, none in zip(probes(AnyUp, theirs), probes(AnyUp, made_up), strict=True):
+        if mine["type"] in skip or set(mine) & set(THINGS) == {"session"}:
+            continue
+        answer, other = await eve.command(mine), await eve.command(none)
+        assert answer["type"] == "error", mine
+        assert blurred(answer, theirs) == blurred(other, made_up), mine
+
+
+@pytest.mark.parametrize("who", STRANGERS.values(), ids=STRANGERS)
+async def test_T1_hello_acks_and_unsubscribes(house: House, who: tuple[str, str]) -> None:
+    made_up = house.made_up()
+    seen: list[list[str]] = []
+    for ids in (house.ids, made_up):
+        wanted = [{"session": ids["session"], "after": 0}, {"session": ids["session"]}]
+        async with Tab(house.replica.url, token=token(*who), sessions=wanted) as tab:
+            await tab.send({"type": "ack", "session": ids["session"], "seq": 1})
+            end = await tab.ask({"type": "session.unsubscribe", "session": ids["session"]})
+            assert end["type"] == "ok"  # it is not subscribed, whatever there is
+            await tab.wait_for(lambda f, tab=tab: len(tab.find("error")) == 3)
+            seen.append(sorted(blurred(f, ids) for f in tab.find("error")))
+            assert not tab.events(ids["session"])
+    assert seen[0] == seen[1]
+
+
+async def test_T1_a_taken_name_cannot_be_taken_again(house: House) -> None:
+    """`session.exists` says that a name is taken, and nothing of whose it is or what is in it."""
+    create: Frame = {"type": "session.create", "agent": "scripted", "session": house.ids["session"]}
+    answers: list[str] = []
+    for who in STRANGERS.values():
+        async with Tab(house.replica.url, token=token(*who)) as tab:
+            answer = await tab.ask(create)
+            assert answer["code"] == "session.exists"
+            answers.append(blurred(answer, house.ids))
+            assert (await tab.must({"type": "session.list"}))["sessions"] == []
+    assert answers[0] == answers[1]
+    assert "ann" not in answers[0]
+    assert "acme" not in answers[0]
+
+
+@pytest.mark.parametrize("who", STRANGERS.values(), ids=STRANGERS)
+async def test_T1_every_route(house: House, who: tuple[str, str]) -> None:
+    made_up = house.made_up()
+
+    def requests(ids: dict[str, str]) -> list[tuple[str, str, Frame | None]]:
+        one = f"/v1/sessions/{ids['session']}"
+        plain: list[tuple[str, str, Frame | None]] = [
+            ("GET", one, None),
+            ("GET", f"{one}?messages=1&detail=full", None),
+            ("DELETE", one, None),
+            ("GET", f"{one}/messages", None),
+            ("GET", f"{one}/messages?before={ids['message']}", None),
+            ("GET", f"{one}/events", None),
+            ("GET", f"{one}/events?after=1&epoch=e", None),
+        ]
+        commands = [
+            {k: v for k, v in frame.items() if k != "session"} | {"client": "tab_evil"}
+            for frame in probes(AnySessionCommand, ids)
+        ]
+        return plain + [("POST", f"{one}/commands", {"id": new_id("k"), **c}) for c in commands]
+
+    base = f"http://127.0.0.1:{house.replica.port}"
+    headers = {"Authorization": f"Bearer {token(*who)}"}
+    async with httpx2.AsyncClient(base_url=base, headers=headers, trust_env=False) as http:
+        for theirs, nobodys in zip(requests(house.ids), requests(made_up), strict=True):
+            answers = [await http.request(m, url, json=body) for m, url, body in (theirs, nobodys)]
+            assert [a.status_code for a in answers] == [404, 404], theirs
+            bodies = [
+                blurred(a.json(), ids) for a, ids in zip(answers, (house.ids, made_up), strict=True)
+            ]
+            assert bodies[0] == bodies[1], theirs
+            assert answers[0].json()["code"] == "session.not_found"
+        assert (await http.get("/v1/sessions")).json() == {"sessions": [], "more": False}
+        page = await http.get(f"/v1/sessions?before={house.ids['session']}")
+        assert page.json().get("sessions", []) == []
+
+
+async def test_T2_deleted_and_guessed_ids(two: tuple[Replica, Replica]) -> None:
+    """On the replica that deleted it and on the other; a guess next to a real id is nothing."""
+    async with Tab(two[0].url) as owner:
+        made = [await owner.create() for _ in range(3)]
+        assert len({session[:10] for session in made}) == 3, "ids do not count up"
+        gone, kept, _ = made
+        await owner.must({"type": "session.delete", "session": gone})
+    for replica in two:
+        async with Tab(replica.url) as tab:
+            for session in (gone, kept[:-1], f"{kept}0"):
+                for frame in probes(AnyUp, {**dict.fromkeys(THINGS, "x"), "session": session}):
+                    answer = await tab.ask(frame)
+                    assert answer.get("code") == "session.not_found", frame
+
+
+async def test_T5_no_channel_is_anothers_and_no_pattern_is_used(
+    replicate: Replicate, own: Valkey
+) -> None:
+    """Ids hold no separator and no glob, so names cannot collide; nothing listens to patterns."""
+    replica = await replicate(own.url)
+    tricky = ["wake", "control", "s", "meta", "log", "a-meta", "a_log", "-", "_", "x" * 64]
+    async with trial(replica.gateway.broker) as t, asking(own) as admin:
+        clients: list[Client] = []
+        for name in tricky:
+            client = await t.client(replica.url)
+            assert await client.create(session=name) == name
+            clients.append(client)
+        for name, client in zip(tricky, clients, strict=True):
+            await client.run_end((await client.send(name, script(Story(5, 0))))["run"])
+            assert {event["session"] for event in client.events} == {name}
+        assert await admin.execute_command("PUBSUB NUMPAT") == 0
+    keys = [layout.session_keys(name)[:3] for name in tricky]
+    assert len({key for some in keys for key in some}) == 3 * len(tricky)
+    assert len({layout.channel(name) for name in tricky}) == len(tricky)
+
+
+async def test_T7_what_a_stranger_sees_of_the_operations_pages(house: House) -> None:
+    """`/metrics` is served beside the API and names nobody; there is no administration to reach."""
+    base = f"http://127.0.0.1:{house.replica.port}"
+    async with httpx2.AsyncClient(base_url=base, trust_env=False) as http:
+        for path in ("/admin", "/v1/admin", "/debug", "/operations", "/openapi.json", "/docs"):
+            assert (await http.get(path)).status_code == 404, path
+        for path in ("/metrics", "/healthz", "/readyz"):
+            page = await http.get(path)
+            assert page.status_code == 200
+            for id_ in (*house.ids.values(), house.ann.name, "acme"):
+                assert id_ not in page.text, path
+            assert (await http.post(path)).status_code == 405
