@@ -95,7 +95,7 @@ def worker(settings: WorkerSettings | None = None) -> int:
         for number in SIGNALS:
             signal.signal(number, asked)
         async with gateway.running():
-            log.info("worker_started", agents=sorted(gateway.agents), broker=settings.broker)
+            log.info("worker_started", agents=sorted(gateway.agents))  # no URL: it may hold a password
             await ending.wait()
             log.info("worker_ending")
 

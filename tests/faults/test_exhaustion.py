@@ -26,7 +26,7 @@ async def hog(run):
         kept.append(bytearray(16 << 20))
 """
 
-WARM_UP, VISITS, AT_ONCE = 40, 300, 10
+WARM_UP, VISITS, AT_ONCE = 40, 200, 10
 MORE_FDS, MORE_BYTES = 4, 24 * 2**20
 
 

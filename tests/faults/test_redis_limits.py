@@ -22,7 +22,7 @@ from tests.support.waiting import eventually
 from tests.support.wire import Frame, new_id
 
 Proxied = Callable[[int], Awaitable[FaultProxy]]
-CANCELLATIONS = 3_000
+CANCELLATIONS = 2_000
 OVERFLOW = "overcoming of output buffer limits"
 
 
@@ -68,7 +68,7 @@ async def test_R16_more_commands_than_connections(
         asked: list[tuple[Client, Frame]] = []
 
         async def fill(client: Client) -> None:
-            for _ in range(60):
+            for _ in range(40):
                 session = await client.create()
                 frame = {"type": "message.send", "id": new_id("k"), "session": session}
                 asked.append((client, {**frame, "content": session, "start": False}))

@@ -19,13 +19,19 @@ export const SILENCE_MS = 45_000;
 export const PROBE_MS = 5_000;
 export const OPENING_MS = 10_000;
 export const STEADY_MS = 5_000;
-const MESSAGE_CHARS = 256 * 1024;
+export const MESSAGE_BYTES = 256 * 1024;
 const MAX_FRAME_BYTES = 1024 * 1024;
+const LOST = 1006;
 const TOKEN_ENDED = 4401;
 const SUPERSEDED = 4409;
 
 /** @typedef {import('./types.js').AnyFrame} AnyFrame */
 /** @typedef {import('./types.js').Status} Status */
+
+/**
+ * @typedef {Map<string, {asked: Subscription, options: import('./types.js').SubscriptionOptions}>}
+ *   Greeted session id -> whom a `hello` asked for, and with which options
+ */
 
 /**
  * @typedef {{type: 'start'} | {type: 'stop'} | {type: 'tick'} | {type: 'hint'}
@@ -78,8 +84,10 @@ export class Connection {
     this.current = null;
     /** @type {number | null} being opened, or awaiting its `welcome` while `current` lives */
     this.next = null;
-    /** @type {Map<string, object> | null} session id -> options, as `next` was greeted with them */
+    /** @type {Greeted | null} by the `hello` on `next`, while `current` lives */
     this.greeted = null;
+    /** a `hello` went out elsewhere while `current` lives */
+    this.superseded = false;
     this.sockets = 0;
     this.running = false;
     this.online = true;
@@ -147,11 +155,15 @@ export class Connection {
   flush() {
     const lines = this.lines.splice(0);
     if (this.current === null) return;
+    const limit = Math.min(MESSAGE_BYTES, this.maxFrameBytes);
     for (let at = 0; at < lines.length;) {
-      let text = lines[at++];
-      while (at < lines.length && text.length + lines[at].length < MESSAGE_CHARS) {
-        text += `\n${lines[at++]}`;
+      const first = at++;
+      let bytes = byteLength(lines[first]);
+      for (; at < lines.length; at++) {
+        bytes += 1 + byteLength(lines[at]);
+        if (bytes > limit) break;
       }
+      const text = lines.slice(first, at).join('\n');
       this.effects.push({ type: 'send', socket: this.current, text });
     }
   }
@@ -200,11 +212,12 @@ export class Connection {
    * @param {number} now
    */
   promote(now) {
-    const greeted = /** @type {Map<string, object>} */ (this.greeted);
+    const greeted = this.greeted ?? new Map();
     this.drop('current');
     this.current = this.next;
     this.next = null;
     this.greeted = null;
+    this.superseded = false;
     this.heardAt = now;
     this.moveAt = Infinity;
     this.deliver(greeted);
@@ -219,19 +232,23 @@ export class Connection {
   lose(code, reason, now) {
     this.forget('current');
     this.moveAt = Infinity;
-    // Where we were greeted meanwhile, the gateway ended the old one for the new one.
-    const ours = this.greeted !== null && code === SUPERSEDED;
-    if (this.next === null || (isFinal(code) && !ours && !this.renews(code))) {
+    // Our own hello ended the old one, though its socket may be lost again meanwhile.
+    const verdict = this.superseded && code === SUPERSEDED ? LOST : code;
+    if (this.next === null || this.ends(verdict)) {
       this.openingUntil = Infinity;
-      return this.fail(code, reason, now);
+      return this.fail(verdict, reason, now);
     }
     this.welcomed = false;
     if (this.greeted !== null) this.promote(now);
   }
 
-  /** @param {number} code */
-  renews(code) {
-    return code === TOKEN_ENDED && this.renewable && this.welcomed;
+  /**
+   * Whether the client must not come back by itself.
+   * @param {number} code
+   */
+  ends(code) {
+    const renews = code === TOKEN_ENDED && this.renewable && this.welcomed;
+    return isFinal(code) && !renews;
   }
 
   /**
@@ -243,9 +260,7 @@ export class Connection {
   fail(code, reason, now) {
     this.code = code;
     this.reason = reason;
-    if (isFinal(code) && !this.renews(code)) {
-      return this.end({ code: 'client.closed', message: reason });
-    }
+    if (this.ends(code)) return this.end({ code: 'client.closed', message: reason });
     this.attempt = now >= this.steadyAt ? 1 : this.attempt + 1;
     this.steadyAt = Infinity;
     this.welcomed = false;
@@ -297,12 +312,17 @@ export class Connection {
   /**
    * Say on `current` what its `hello` did not: every command without an answer, in order, and
    * the subscriptions that changed since.
-   * @param {Map<string, object>} greeted session id -> options of the `hello`
+   * @param {Greeted} greeted
    */
   deliver(greeted) {
     for (const one of this.known()) {
-      if (greeted.get(one.session) === one.options) one.expect(HELLO);
-      else this.subscribe(one);
+      const wish = greeted.get(one.session);
+      if (wish?.asked === one && wish.options === one.options) {
+        one.expect(HELLO);
+        continue;
+      }
+      one.outdated = wish !== undefined;
+      this.subscribe(one);
     }
     for (const session of greeted.keys()) {
       if (!this.subscriptions.has(session)) this.unsubscribe(session);
@@ -339,7 +359,7 @@ export class Connection {
     if (!this.running) {
       return { code: 'client.closed', message: 'The client is closed: call connect() first.' };
     }
-    const bytes = new TextEncoder().encode(JSON.stringify(frame)).length;
+    const bytes = byteLength(JSON.stringify(frame));
     if (bytes <= this.maxFrameBytes) return null;
     return {
       code: 'frame.too_large',
@@ -414,15 +434,20 @@ const INPUTS = {
   opened(machine, { socket, token }, now) {
     if (socket !== machine.next || machine.greeted !== null) return;
     machine.openingUntil = now + OPENING_MS;
-    const greeted = new Map(machine.known().map((one) => [one.session, one.options]));
+    const known = machine.known();
+    const greeted = new Map(
+      known.map((one) => [one.session, { asked: one, options: one.options }]),
+    );
     const hello = machine.hello(token);
     if (machine.current !== null) {
       machine.greeted = greeted;
+      machine.superseded = true;
       machine.effects.push({ type: 'send', socket, text: JSON.stringify(hello) });
       return;
     }
     machine.next = null;
     machine.current = socket;
+    machine.superseded = false;
     machine.welcomed = false;
     machine.heardAt = now;
     machine.send(hello);
@@ -445,7 +470,7 @@ const INPUTS = {
     if (socket !== machine.next) return;
     machine.forget('next');
     // A move that failed is tried again while the old socket lives.
-    if (machine.current === null || (isFinal(code) && !machine.renews(code))) {
+    if (machine.current === null || machine.ends(code)) {
       return machine.fail(code, reason, now);
     }
     machine.moveAt = now + delay(++machine.attempt, code, machine.random);
@@ -456,14 +481,14 @@ const INPUTS = {
     else if (now >= machine.openingUntil) {
       machine.openingUntil = Infinity;
       machine.drop(machine.next === null ? 'current' : 'next');
-      if (machine.current === null) machine.fail(1006, 'The gateway did not answer.', now);
+      if (machine.current === null) machine.fail(LOST, 'The gateway did not answer.', now);
       else machine.moveAt = now + delay(++machine.attempt, 0, machine.random);
     }
     if (machine.current === null) return;
     if (now >= machine.moveAt && machine.next === null) machine.open(now);
     if (now >= Math.min(machine.heardAt + SILENCE_MS, machine.probeUntil)) {
       machine.drop('current');
-      return machine.lose(1006, 'The connection fell silent.', now);
+      return machine.lose(LOST, 'The connection fell silent.', now);
     }
     for (const subscription of machine.subscriptions.values()) {
       if (now >= subscription.retryAt) machine.subscribe(subscription);
@@ -492,7 +517,7 @@ const INPUTS = {
   subscribe(machine, { session, options, after }) {
     const old = machine.subscriptions.get(session);
     const subscription = old ?? new Subscription(session, options, after);
-    subscription.options = options;
+    subscription.change(options);
     machine.subscriptions.set(session, subscription);
     if (machine.current !== null) machine.subscribe(subscription);
   },
@@ -533,7 +558,9 @@ const FRAMES = {
   subscribed(machine, frame) {
     const session = /** @type {string} */ (frame.session);
     const subscription = machine.subscriptions.get(session);
-    const outcome = subscription?.subscribed(frame);
+    if (!subscription) return;
+    const outcome = subscription.subscribed(frame);
+    if (outcome === 'lost') machine.subscribe(subscription);
     if (outcome === 'recovered') machine.effects.push({ type: 'recovered', session });
     if (outcome !== 'reset') return;
     machine.effects.push({ type: 'reset', session, state: frame.state, detail: frame.detail });
@@ -571,4 +598,9 @@ function parse(line) {
   } catch {
     return null;
   }
+}
+
+/** @param {string} text */
+function byteLength(text) {
+  return new TextEncoder().encode(text).length;
 }

@@ -31,8 +31,12 @@ export class Subscription {
     this.seq = 0;
     /** @type {import('./types.js').Detail | undefined} */
     this.granted = undefined;
+    /** @type {import('./types.js').Detail | undefined} the wish that `granted` answers */
+    this.asked = undefined;
     /** @type {string | typeof HELLO | null} what answers the open request */
     this.awaiting = null;
+    /** the answer to `hello` is to options that have changed since */
+    this.outdated = false;
     this.unacked = 0;
     this.ackAt = Infinity;
     this.retryAt = Infinity;
@@ -58,18 +62,55 @@ export class Subscription {
 
   /**
    * Take a `subscribed`; what it means for the state of the session.
+   *
+   * Without an id it answers `hello`, or is the news that the log's epoch changed. `lost`: it goes
+   * on from a place, or in a detail, that is not ours any more; what follows it must not be folded
+   * into the state we have.
    * @param {import('./types.js').AnyFrame} frame
-   * @returns {'reset' | 'recovered' | 'ignored'}
+   * @returns {'reset' | 'recovered' | 'ignored' | 'lost'}
    */
   subscribed(frame) {
+    if (frame.id === undefined && this.outdated) {
+      this.outdated = false;
+      return frame.recovered ? 'recovered' : 'ignored';
+    }
     if (frame.id !== undefined && frame.id !== this.awaiting) return 'ignored';
-    if (frame.id !== undefined || this.awaiting === HELLO) this.awaiting = null;
-    this.granted = frame.detail;
+    if (frame.id !== undefined || this.awaiting === HELLO) {
+      this.awaiting = null;
+      this.outdated = false;
+    }
     this.refusals = 0;
+    if (frame.recovered && !this.#goesOn(frame)) {
+      this.epoch = undefined;
+      return 'lost';
+    }
+    this.granted = frame.detail;
+    this.asked = this.options.detail;
     if (frame.recovered) return 'recovered';
     this.epoch = frame.epoch;
     this.seq = frame.seq;
     return 'reset';
+  }
+
+  /**
+   * Whether what follows continues our state: our log, nothing between, our detail or one asked for.
+   * @param {import('./types.js').AnyFrame} frame
+   */
+  #goesOn({ epoch, seq, detail }) {
+    const wished = detail === this.granted || this.asked !== this.options.detail;
+    return epoch === this.epoch && seq <= this.seq && wished;
+  }
+
+  /**
+   * Other options, from the cursor on: another detail leaves what was seen as it is. Where tools
+   * decide what is seen a new state is asked for.
+   * @param {import('./types.js').SubscriptionOptions} options
+   */
+  change(options) {
+    if (this.granted !== 'full' && !sameNames(options.tools, this.options.tools)) {
+      this.epoch = undefined;
+    }
+    this.options = options;
   }
 
   /**
@@ -107,4 +148,13 @@ export class Subscription {
     this.ackAt = Infinity;
     return { type: 'ack', session: this.session, seq: this.seq };
   }
+}
+
+/**
+ * @param {string[]} [one]
+ * @param {string[]} [other]
+ */
+function sameNames(one = [], other = []) {
+  const names = new Set(one);
+  return names.size === new Set(other).size && other.every((name) => names.has(name));
 }
