@@ -95,7 +95,8 @@ def worker(settings: WorkerSettings | None = None) -> int:
         for number in SIGNALS:
             signal.signal(number, asked)
         async with gateway.running():
-            log.info("worker_started", agents=sorted(gateway.agents))  # no URL: it may hold a password
+            # not the URL of the broker: it may hold a password
+            log.info("worker_started", agents=sorted(gateway.agents))
             await ending.wait()
             log.info("worker_ending")
 

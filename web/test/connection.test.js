@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { Connection, OPENING_MS, PROBE_MS, SILENCE_MS } from '../src/connection.js';
+import { Connection, MESSAGE_BYTES, OPENING_MS, PROBE_MS, SILENCE_MS } from '../src/connection.js';
 import { counting, event, lines, subscribed, WELCOME } from './support.js';
 
 /** @typedef {import('../src/types.js').AnyFrame} AnyFrame */
@@ -73,6 +73,15 @@ class Bench {
     bench.step({ type: 'start' }).opens().hears(WELCOME);
     bench.step({ type: 'subscribe', session: 's_1', options: { detail: 'full' } });
     return bench.hears(subscribed({ id: bench.sent[0].id, seq: 1 }));
+  }
+
+  /** A bench whose `hello` went out on socket 2 while socket 1 lives. */
+  static moving(/** @type {import('../src/types.js').SubscriptionOptions} */ options = {}) {
+    const bench = new Bench().step({ type: 'start' }).opens().hears(WELCOME);
+    bench.step({ type: 'subscribe', session: 's_1', options });
+    bench.hears(subscribed({ id: bench.sent[0].id, seq: 1 }));
+    bench.hears({ type: 'goaway', reason: 'drain', reconnect_after_ms: 0 }).after(0);
+    return bench.opens();
   }
 }
 
@@ -303,6 +312,56 @@ test('goaway: a move that fails is tried again, while the old socket goes on', (
   assert.equal(bench.machine.status, 'resuming');
   bench.opens().hears(WELCOME);
   assert.equal(bench.machine.status, 'open');
+});
+
+test('goaway: our own hello ends the old socket, whatever becomes of the new one', () => {
+  const bench = Bench.moving();
+  bench.step({ type: 'command', frame: { type: 'session.list', id: 'k_l' } });
+  bench.after(OPENING_MS);
+  assert.deepEqual(bench.of('close'), [{ type: 'close', socket: 2 }]);
+  bench.loses(4409);
+  assert.deepEqual([bench.machine.running, bench.of('answer')], [true, []]);
+  bench.after(30_000);
+  assert.deepEqual(
+    bench.opens().sent.map((frame) => frame.type),
+    ['hello', 'session.list'],
+  );
+  assert.equal(bench.loses(4409).machine.status, 'closed');
+});
+
+test('goaway: a session left and joined anew, with the very same options, has no state', () => {
+  const options = {};
+  const bench = Bench.moving(options);
+  bench.step({ type: 'unsubscribe', session: 's_1' });
+  bench.step({ type: 'subscribe', session: 's_1', options });
+  const text = lines(WELCOME, subscribed({ seq: 1, recovered: true }), event(2, 'run.log'));
+  bench.step({ type: 'text', socket: 2, text });
+  const [request] = bench.sent;
+  assert.deepEqual([request.type, request.after], ['session.subscribe', undefined]);
+  assert.deepEqual(bench.of('event'), []);
+  bench.hears(subscribed({ id: request.id, seq: 2 }));
+  assert.equal(bench.of('reset').length, 1);
+});
+
+test('messages are joined up to the limit of both sides, in bytes', () => {
+  /** @param {number} bytes @param {string} id */
+  const line = (bytes, id) => {
+    const frame = { type: 'message.send', id, session: 's_1', content: 'ää' };
+    frame.content += 'x'.repeat(bytes - Buffer.byteLength(JSON.stringify(frame)));
+    return frame;
+  };
+  const bench = Bench.open().loses(1006);
+  const half = MESSAGE_BYTES / 2;
+  for (const [index, bytes] of [half, half - 1, half, half].entries()) {
+    bench.step({ type: 'command', frame: line(bytes, `k_${index}`) });
+  }
+  bench.step({ type: 'unsubscribe', session: 's_1' }).after(250);
+  bench.opens();
+  assert.deepEqual(
+    bench.of('send').map(({ text }) => text.split('\n').length),
+    [2, 2, 1],
+  );
+  assert.equal(Buffer.byteLength(bench.of('send')[1].text), MESSAGE_BYTES);
 });
 
 test('a draining gateway keeps no command: it goes to the next one', () => {

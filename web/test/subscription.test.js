@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { ACK_MS, Subscription } from '../src/subscription.js';
+import { ACK_MS, HELLO, Subscription } from '../src/subscription.js';
 import { subscribed } from './support.js';
 
 /** @param {Record<string, any>} [fields] */
@@ -79,6 +79,51 @@ test('a new epoch, said without being asked, resets the place', () => {
   assert.equal(subscription.subscribed(subscribed({ seq: 2, epoch: 'e_2' })), 'reset');
   assert.deepEqual([subscription.epoch, subscription.seq], ['e_2', 2]);
   assert.equal(subscription.receive(delta(3), 0), 'apply');
+});
+
+test('recovered elsewhere, or in a detail that was not asked for, is lost', () => {
+  for (const other of [{ epoch: 'e_2' }, { seq: 4 }, { detail: 'steps' }]) {
+    const subscription = open({ seq: 3 });
+    subscription.expect(HELLO);
+    const frame = subscribed({ seq: 3, recovered: true, ...other });
+    assert.equal(subscription.subscribed(frame), 'lost', JSON.stringify(other));
+    assert.ok(!('after' in subscription.wish()));
+    assert.equal(subscription.receive(delta(4), 0), 'drop');
+  }
+});
+
+test('a detail that was asked for goes on from the place', () => {
+  const subscription = open({ seq: 3 });
+  subscription.change({ detail: 'answer', tools: ['look'] });
+  subscription.expect('k_2');
+  assert.equal(subscription.wish().after, 3);
+  const frame = subscribed({ id: 'k_2', seq: 3, recovered: true, detail: 'answer' });
+  assert.equal(subscription.subscribed(frame), 'recovered');
+  assert.equal(subscription.receive(delta(9), 0), 'apply');
+});
+
+test('other tools need a new state unless everything is seen', () => {
+  for (const tools of [undefined, [], ['work'], ['look', 'work']]) {
+    const some = open({ seq: 3, detail: 'answer' });
+    some.change({ tools });
+    assert.ok(!('after' in some.wish()), `${tools}`);
+    const all = open({ seq: 3 });
+    all.change({ tools });
+    assert.deepEqual([all.wish().after, all.wish().tools], [3, tools]);
+  }
+  const same = open({ seq: 3, detail: 'answer' });
+  same.change({ tools: ['look', 'look'] });
+  assert.equal(same.wish().after, 3);
+});
+
+test('an outdated answer to hello is no news, the next one is', () => {
+  const subscription = open({ seq: 3 });
+  subscription.outdated = true;
+  subscription.expect('k_2');
+  const frame = subscribed({ seq: 9, detail: 'steps' });
+  assert.equal(subscription.subscribed(frame), 'ignored');
+  assert.deepEqual([subscription.seq, subscription.granted], [3, 'full']);
+  assert.equal(subscription.subscribed(frame), 'reset');
 });
 
 test('acks come after 32 frames or 250 ms', () => {
