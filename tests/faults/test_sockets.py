@@ -265,9 +265,9 @@ async def test_C16_a_close_that_is_not_finished(gateway: StartGateway) -> None:
         await eventually(lambda: descriptors(served) <= before + 2, what="all sockets are closed")
 
 
-async def test_C17_churn_leaves_nothing_behind(gateway: StartGateway, valkey: Valkey) -> None:
+async def test_C17_churn_leaves_nothing_behind(gateway: StartGateway, own: Valkey) -> None:
     served = await gateway(
-        *("--broker", valkey.url, "--agents", "echo"),
+        *("--broker", own.url, "--agents", "echo"),
         *("--handshakes-per-s=10000", "--handshakes-burst=10000"),
     )
     async with Tab(served.url) as tab:
@@ -299,7 +299,7 @@ async def test_C17_churn_leaves_nothing_behind(gateway: StartGateway, valkey: Va
         await emptied(served)
 
     await crowd(500)  # whatever is made once is made
-    keys = await valkey.command("DBSIZE")
+    keys = await own.command("DBSIZE")
 
     async def settled() -> tuple[float, ...]:
         names = ("subscriptions", "feeds", "runs_active")
@@ -316,7 +316,7 @@ async def test_C17_churn_leaves_nothing_behind(gateway: StartGateway, valkey: Va
         lambda: descriptors(served) <= files + POOLED, what="descriptors are given back"
     )
     assert served.resident_bytes() - memory < 8 * MIB
-    assert await valkey.command("DBSIZE") == keys
+    assert await own.command("DBSIZE") == keys
 
 
 # --- Replica crash: a loop that stands still, descriptors

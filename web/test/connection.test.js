@@ -346,7 +346,7 @@ test('goaway: a session left and joined anew, with the very same options, has no
 test('messages are joined up to the limit of both sides, in bytes', () => {
   /** @param {number} bytes @param {string} id */
   const line = (bytes, id) => {
-    const frame = { type: 'message.send', id, session: 's_1', content: 'ää' };
+    const frame = { type: 'message.send', id, session: 's_1', content: 'ä'.repeat(100) };
     frame.content += 'x'.repeat(bytes - Buffer.byteLength(JSON.stringify(frame)));
     return frame;
   };
