@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.faults.record import Frame, Log, Record, Violation
 
-# Decided anew each time (DESIGN 4.1): a repeat may be answered otherwise.
+# Decided anew each time (docs/protocol.md): a repeat may be answered otherwise.
 ANEW = frozenset(
     {
         "auth.refresh",

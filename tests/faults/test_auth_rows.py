@@ -1,4 +1,4 @@
-"""FAULTS, Auth: signed tokens with a shared secret, over real handshakes and a clock that is set.
+"""Faults, Auth: signed tokens with a shared secret, over real handshakes and a clock that is set.
 
 What a token may hold is in tests/test_auth.py; single frames are in tests/delivery.
 """

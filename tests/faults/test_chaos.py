@@ -1,4 +1,4 @@
-"""The chaos run: FAULTS as a whole, at random. By hand: `python -m tests.faults.chaos --help`."""
+"""The chaos run: every fault, at random. By hand: `python -m tests.faults.chaos --help`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""FAULTS, Client misbehaviour: repeats, races, lies about cursors, floods of subscriptions."""
+"""Faults, Client misbehaviour: repeats, races, lies about cursors, floods of subscriptions."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""FAULTS, Clock: wall clocks that are wrong, jump, or stand still with everything else."""
+"""Faults, Clock: wall clocks that are wrong, jump, or stand still with everything else."""
 
 import asyncio
 import json

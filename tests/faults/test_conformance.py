@@ -1,4 +1,4 @@
-"""FAULTS, row B1: RFC 6455, in the groups and by the numbers of the Autobahn|Testsuite.
+"""Faults, row B1: RFC 6455, in the groups and by the numbers of the Autobahn|Testsuite.
 
 That suite needs Python 2, so its groups are here as a table: what a client sends, what must come
 back from an echo behind our server (the WebSocket implementation is the gateway's, whatever

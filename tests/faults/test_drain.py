@@ -1,4 +1,4 @@
-"""FAULTS, Shutdown: how a replica sends its clients away, and in which order it ends."""
+"""Faults, Shutdown: how a replica sends its clients away, and in which order it ends."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""FAULTS, Resources: a process that is out of memory, and one that has served many."""
+"""Faults, Resources: a process that is out of memory, and one that has served many."""
 
 import asyncio
 import resource

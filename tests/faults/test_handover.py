@@ -1,4 +1,4 @@
-"""FAULTS, Worker and Deploy: workers that leave, agents that will not, and versions that differ."""
+"""Faults, Worker and Deploy: workers that leave, agents that will not, and versions that differ."""
 
 import asyncio
 import json

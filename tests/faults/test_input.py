@@ -1,4 +1,4 @@
-"""FAULTS, Bad input: what single frames cannot show, through a whole gateway, from both sides.
+"""Faults, Bad input: what single frames cannot show, through a whole gateway, from both sides.
 
 Every bad field of every frame is in tests/integration/test_bad_frames.py and tests/protocol.
 """

@@ -1,4 +1,4 @@
-"""FAULTS, rows N: a real network that loses, delays and forgets packets."""
+"""Faults, rows N: a real network that loses, delays and forgets packets."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""FAULTS, rows L: a real nginx between clients and gateways."""
+"""Faults, rows L: a real nginx between clients and gateways."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

@@ -1,4 +1,4 @@
-"""FAULTS, Network: connections that break, stall, lie and come back."""
+"""Faults, Network: connections that break, stall, lie and come back."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""FAULTS, Redis: down, frozen, restarted, emptied, deaf, full, and with replies that get lost."""
+"""Faults, Redis: down, frozen, restarted, emptied, deaf, full, and with replies that get lost."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""FAULTS, Redis: buffers that overflow, pools that are empty, calls that are cancelled."""
+"""Faults, Redis: buffers that overflow, pools that are empty, calls that are cancelled."""
 
 import asyncio
 import random

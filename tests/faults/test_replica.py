@@ -1,4 +1,4 @@
-"""FAULTS, Replica crash: gateways that are killed, frozen, or lost with a command in hand."""
+"""Faults, Replica crash: gateways that are killed, frozen, or lost with a command in hand."""
 
 import asyncio
 import time

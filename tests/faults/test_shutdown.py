@@ -1,4 +1,4 @@
-"""FAULTS, Shutdown and deploy: told to end, under load, beside a peer that does not read."""
+"""Faults, Shutdown and deploy: told to end, under load, beside a peer that does not read."""
 
 import asyncio
 import signal

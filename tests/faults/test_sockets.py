@@ -1,4 +1,4 @@
-"""FAULTS, Client misbehaviour and Resource exhaustion: what sockets do to a gateway.
+"""Faults, Client misbehaviour and Resource exhaustion: what sockets do to a gateway.
 
 Real processes where memory and descriptors are measured, one of this process elsewhere. Sizes are
 compared with bounds far below what the unhardened server took; nothing is compared with a clock.

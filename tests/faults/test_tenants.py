@@ -1,4 +1,4 @@
-"""FAULTS, Cross-tenant access: a stranger cannot tell what is another's from what is not there.
+"""Faults, Cross-tenant access: a stranger cannot tell what is another's from what is not there.
 
 T1 is generated: every frame with an id field and every route, with Ann's ids and with made-up
 ones, must be answered alike but for the id itself.

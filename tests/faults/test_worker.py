@@ -1,4 +1,4 @@
-"""FAULTS, Worker crash: runs that survive their workers, and workers that survive their runs."""
+"""Faults, Worker crash: runs that survive their workers, and workers that survive their runs."""
 
 import asyncio
 from collections.abc import Sequence
