@@ -32,7 +32,8 @@ async def test_R6_the_listener_is_cut_for_its_backlog(
     """Redis throws the paused listener out; it comes back and reads what it missed in the log."""
     proxy = await proxied(own.port)
     proxy.only(lambda data: b"SSUBSCRIBE" in data)
-    await replicate(own.url)  # executes the runs, and is not paused
+    # executes the runs, and is not paused; the log keeps all, or a laggard would get the state
+    await replicate(own.url, keep_events=1_000_000, keep_bytes=1 << 30)
     async with asking(own) as admin:
         await admin.config_set("client-output-buffer-limit", "pubsub 64kb 64kb 0")
     settings = Settings(agents=("scripted",), runs=False, drain_ms=1_000)
