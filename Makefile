@@ -15,7 +15,7 @@ demo: .venv/.installed  ## the gateway with its demo page; prints the URL
 test: .venv/.installed $(WEB)  ## all tests, with real servers, browser and Node
 	tools/system-packages
 	npm --prefix web test
-	$(BIN)/pytest -n 4 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile
 
 test-all: test  ## and those that take long or need more of the machine (root, for namespaces)
 	tools/system-packages all
