@@ -102,10 +102,13 @@ class SocketWriter:
 class GatewayWS(WebSocketsSansIOProtocol):
     """One WebSocket that cannot be kept open by a peer who does not read."""
 
+    frames_per_s = FRAMES_PER_S
+    frames_burst = FRAMES_BURST
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.resumed: Callable[[], None] = lambda: None
-        self._metered = TokenBucket(FRAMES_PER_S, FRAMES_BURST, self.loop.time)
+        self._metered = TokenBucket(self.frames_per_s, self.frames_burst, self.loop.time)
         self._fragments = 0
         self._late = 0
         self._abort_timer: asyncio.TimerHandle | None = None
@@ -384,6 +387,15 @@ class QueryFilter(logging.Filter):
         return True
 
 
+def _websocket_class(settings: Settings) -> type[GatewayWS]:
+    """Lets at least as many frames through as the connection behind it takes."""
+    rates = {
+        "frames_per_s": max(FRAMES_PER_S, settings.frames_per_s),
+        "frames_burst": max(FRAMES_BURST, settings.frames_burst),
+    }
+    return type("GatewayWS", (GatewayWS,), rates)
+
+
 def server_config(app: ASGIApp, settings: Settings, **options: Any) -> uvicorn.Config:
     """uvicorn's settings for a gateway; `options` win."""
     most = Resources().descriptors() or math.inf
@@ -391,7 +403,7 @@ def server_config(app: ASGIApp, settings: Settings, **options: Any) -> uvicorn.C
         "host": settings.host,
         "port": settings.port,
         "http": partial(GatewayHTTP, highest=most - LAST_DESCRIPTORS),
-        "ws": GatewayWS,
+        "ws": _websocket_class(settings),
         "ws_max_size": settings.max_frame_bytes,
         "ws_per_message_deflate": False,
         "ws_ping_interval": PING_S,

@@ -76,6 +76,8 @@ async def tools(target: Target, *, count: int, sessions: int) -> Result:
                     result = {"type": "tool.result", "id": frame["call"], "output": 1, **about}
                     sent[session] = time.perf_counter()
                     await socket.send(json.dumps(result))
+                elif frame["type"] == "error":
+                    raise SystemExit(f"The gateway refused a frame: {frame}")
                 left -= frame["type"] in END
         seconds = time.perf_counter() - began
         cost = (target.cpu_seconds() - cpu) / events * 1e6

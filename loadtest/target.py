@@ -30,6 +30,7 @@ class Target:
 
     async def __aenter__(self) -> Self:
         arguments = ["serve", "--port", str(self.port), "--broker", self.broker]
+        arguments += ["--frames-per-s", "1000000", "--frames-burst", "1000000"]  # one busy socket
         self._process = subprocess.Popen(  # noqa: ASYNC220, S603 - our own program, at start-up
             [sys.executable, "-m", "gateway.cli", *arguments, "--agents", "scripted,echo"],
             stdin=subprocess.DEVNULL,
