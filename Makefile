@@ -5,7 +5,7 @@ WEB := web/node_modules/.installed
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 # What pyproject.toml's addopts leave out: it takes long, needs root or more programs.
-SLOW := cluster or lb or netns or autobahn or chaos
+SLOW := cluster or lb or netns or autobahn or chaos or scale or peers
 
 .PHONY: demo test test-all check fmt coverage lock
 

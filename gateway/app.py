@@ -141,7 +141,30 @@ class Gateway(GatewayWorker):
         self.roster = Roster(most_of_a_subject=settings.most_of_a_subject)
         self.admission = Admission(settings, self.roster, metrics=self.metrics)
         self.control = Control(self.broker, self.roster, self.metrics)
+        self._renews_auth = authenticator is None
+        self._delivery = Delivery(
+            store=self.store,
+            hub=self.hub,
+            roster=self.roster,
+            admission=self.admission,
+            control=self.control,
+            auth=self.authenticator,
+            settings=self.settings,
+            metrics=self.metrics,
+        )
+        self._origins = OriginCheck(self.settings)
         self.app = self._app()
+
+    def apply(self, settings: Settings) -> None:
+        """Go on with other settings, of which only those in `CHANGEABLE` may differ.
+
+        Connections stay, with what their tokens granted; who comes from now on is measured by the
+        new ones. An authenticator that was given stays.
+        """
+        self.settings = self._delivery.settings = settings
+        self._origins.allow(settings.allowed_origins)
+        if self._renews_auth:
+            self.authenticator = self._delivery.auth = open_auth(settings)
 
     async def drain(self) -> None:
         """Send the clients away, before the sockets close; meanwhile runs come to their end."""
@@ -161,25 +184,14 @@ class Gateway(GatewayWorker):
         return [*super()._loops(), self.hub.run(), self.roster.run()]
 
     def _app(self) -> Starlette:
-        delivery = Delivery(
-            store=self.store,
-            hub=self.hub,
-            roster=self.roster,
-            admission=self.admission,
-            control=self.control,
-            auth=self.authenticator,
-            settings=self.settings,
-            metrics=self.metrics,
-        )
-        check = OriginCheck(self.settings)
         return Starlette(
             routes=[
-                WebSocketRoute("/v1/ws", native_endpoint(delivery, check)),
+                WebSocketRoute("/v1/ws", native_endpoint(self._delivery, self._origins)),
                 *health_routes(self.unready, self.metrics),
-                *api_routes(delivery),
+                *api_routes(self._delivery),
                 *(demo_routes() if self.demo else []),
             ],
-            middleware=[Middleware(OriginGuard, check=check)],
+            middleware=[Middleware(OriginGuard, check=self._origins)],
             lifespan=self._lifespan,
         )
 

@@ -1,14 +1,10 @@
-"""uvicorn, hardened: protocol classes and a `Server` that drains before it closes.
+"""uvicorn, hardened: how it is set up, and a `Server` that drains before it closes.
 
-The subclasses rely on uvicorn's private names; `tests/test_server.py` holds them as a contract.
-What is mended, by what was measured:
+Its WebSockets are `transports.sockets`. The subclasses rely on uvicorn's private names;
+`tests/test_server.py` holds them as a contract. What is mended, by what was measured:
 
-- a peer that never reads was never freed: every close is followed by an abort;
-- frames, fragments and pings were unmetered: token buckets, in slices of 4 KiB;
-- a refused handshake was not answered, a slow one never ended: both are now;
+- a request's head that came slowly or never was waited for: it has a deadline;
 - on shutdown all sockets were closed before anything could drain, and tasks were left behind.
-
-Frames of the gateway go straight to the transport, one `write` per message (`write_text`).
 """
 
 import asyncio
@@ -19,7 +15,6 @@ import re
 import signal
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Any, cast
@@ -27,246 +22,25 @@ from typing import Any, cast
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.exceptions import InvalidState
-from websockets.frames import Frame, Opcode
-from websockets.http11 import Request
 
 from gateway.delivery.resources import Resources
-from gateway.limits import TokenBucket
 from gateway.settings import Settings
+from gateway.transports.sockets import FRAMES_BURST, FRAMES_PER_S, Framed, GatewayWS
 
-SLICE_BYTES = 4096
-MAX_FRAGMENTS = 64
-LATE_FRAMES = 256
-"""After our close so many more are read, in search of the answer to it."""
-FRAMES_PER_S, FRAMES_BURST = 1_000.0, 2_000.0
-WRITE_HIGH_BYTES, WRITE_LOW_BYTES = 256 * 1024, 64 * 1024
-PING_BACKLOG_BYTES = 64 * 1024
 SEND_BUFFER_BYTES = 256 * 1024
 USER_TIMEOUT_MS = 20_000
-LINGER_S = 2.0
 HANDSHAKE_S = 5.0
 HEAD_BYTES = 16_384
 LAST_DESCRIPTORS = 16
 """Not for sockets: accepting must not fail for lack of one, and a broker may reconnect."""
 PING_S, PONG_S = 20.0, 15.0
-STOOD_STILL_S = 1.0
-"""A timer that is so late says that the process was stopped, or its loop blocked."""
 GRACE_S = 5
 JOIN_S = 3.0
 FORCED = 130
 """The exit code of a process that Ctrl-C has ended, as shells have it."""
-BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _QUERY = re.compile(r"\?[^\s\"']*")
 
 log = logging.getLogger("gateway.server")
-
-
-def text_header(size: int) -> bytes:
-    """The head of an unmasked, unfragmented text frame (RFC 6455 section 5.2)."""
-    if size < 126:
-        return bytes((0x81, size))
-    if size < 65_536:
-        return b"\x81\x7e" + size.to_bytes(2, "big")
-    return b"\x81\x7f" + size.to_bytes(8, "big")
-
-
-class SocketWriter:
-    """The `DirectWriter` that transports find in `scope["extensions"]["gateway"]`."""
-
-    __slots__ = ("_socket",)
-
-    def __init__(self, ws: "GatewayWS") -> None:
-        self._socket = ws
-
-    @property
-    def writable(self) -> bool:
-        """Whether less than the high-water mark waits to be sent."""
-        return self._socket.open and self._socket.writable.is_set()
-
-    def write_text(self, message: bytes) -> None:
-        """Sends one text message now; nothing if the socket is closing."""
-        if self._socket.open:
-            self._socket.transport.write(text_header(len(message)) + message)
-
-    def when_writable(self, callback: Callable[[], None]) -> None:
-        """Called whenever the socket has drained below the low-water mark."""
-        self._socket.resumed = callback
-
-    def close_with(self, code: int, reason: str) -> None:
-        """Closes; cut off after 2 s whatever the peer does."""
-        self._socket.close_with(code, reason)
-
-
-class GatewayWS(WebSocketsSansIOProtocol):
-    """One WebSocket that cannot be kept open by a peer who does not read."""
-
-    frames_per_s = FRAMES_PER_S
-    frames_burst = FRAMES_BURST
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.resumed: Callable[[], None] = lambda: None
-        self._metered = TokenBucket(self.frames_per_s, self.frames_burst, self.loop.time)
-        self._fragments = 0
-        self._late = 0
-        self._abort_timer: asyncio.TimerHandle | None = None
-
-    @property
-    def open(self) -> bool:
-        """Whether messages may be sent."""
-        return self.handshake_complete and not (
-            self.close_sent or self.disconnected or self.transport.is_closing()
-        )
-
-    def close_with(self, code: int, reason: str) -> None:
-        """Sends a close frame if it can and cuts the peer off after 2 s."""
-        if self.open:
-            self.stop_keepalive()
-            with suppress(InvalidState):
-                self.conn.send_close(code, reason)
-                self.transport.write(b"".join(self.conn.data_to_send()))
-            self.close_sent = True
-            disconnect: Any = {"type": "websocket.disconnect", "code": code, "reason": reason}
-            self.queue.put_nowait(disconnect)
-            if self.read_paused:  # or the peer's answer is never read
-                self.read_paused = False
-                self.transport.resume_reading()
-            # its presence tells the base class to wait for the peer's answer
-            self.close_timer = self.loop.call_later(LINGER_S, self.transport.abort)
-        self._abort_later()
-
-    def _abort_later(self) -> None:
-        if self._abort_timer is None:
-            self._abort_timer = self.loop.call_later(LINGER_S, self.transport.abort)
-
-    # --- transport callbacks
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self.transport.set_write_buffer_limits(WRITE_HIGH_BYTES, WRITE_LOW_BYTES)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self._abort_timer is not None:
-            self._abort_timer.cancel()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self.resumed()
-
-    def data_received(self, data: bytes) -> None:
-        for at in range(0, len(data), SLICE_BYTES):
-            if self.transport.is_closing() or self._late > LATE_FRAMES:
-                return
-            super().data_received(data[at : at + SLICE_BYTES])
-        if self.conn.handshake_exc is not None and not self.handshake_initiated:
-            self._refuse_handshake()
-
-    def _refuse_handshake(self) -> None:
-        """What the parser refused before there was an application: answer, then close."""
-        answer = b"".join(self.conn.data_to_send())
-        self.transport.write(answer or BAD_REQUEST)
-        self.transport.close()
-        self._abort_later()
-
-    def shutdown(self) -> None:
-        if self.open:
-            self.close_with(1012, "restart")
-        else:
-            super().shutdown()
-            self._abort_later()
-
-    # --- frames
-
-    def handle_events(self) -> None:
-        for event in self.conn.events_received():
-            if isinstance(event, Request):
-                self.handle_connect(event)
-            elif self.close_sent:
-                self._handle_late(cast("Frame", event))
-            elif not self._metered.take():
-                self.close_with(4479, "rate limited")
-            elif isinstance(event, Frame):
-                self._handle_frame(event)
-
-    def _handle_late(self, frame: Frame) -> None:
-        """The close was sent: only its answer is of interest, and not for ever."""
-        if frame.opcode is Opcode.CLOSE:
-            self.handle_close(frame)
-            self._abort_later()
-            return
-        self.conn.data_to_send()  # pongs that nobody gets
-        self._late += 1
-        if self._late > LATE_FRAMES:
-            self.transport.pause_reading()
-
-    def handle_connect(self, event: Request) -> None:
-        super().handle_connect(event)
-        if self.response.status_code == 101:
-            # the application's task was made, but has not begun
-            extensions = cast("dict[str, Any]", self.scope.get("extensions"))
-            extensions["gateway"] = SocketWriter(self)
-        else:
-            self._abort_later()
-
-    def _handle_frame(self, frame: Frame) -> None:
-        match frame.opcode:
-            case Opcode.CONT:
-                self._fragments += 1
-                if self._fragments > MAX_FRAGMENTS:
-                    self.close_with(1009, "too many fragments")
-                    return
-                self.handle_cont(frame)
-            case Opcode.TEXT:
-                self._fragments = 1
-                self.handle_text(frame)
-            case Opcode.BINARY:
-                self._fragments = 1
-                self.handle_bytes(frame)
-            case Opcode.PING:
-                if self.transport.get_write_buffer_size() > PING_BACKLOG_BYTES:
-                    self.close_with(4479, "rate limited")
-                    return
-                self.handle_ping()
-            case Opcode.PONG:
-                self.handle_pong(frame)
-            case Opcode.CLOSE:
-                self.handle_close(frame)
-                self._abort_later()
-
-    def send_receive_event_to_app(self) -> None:
-        if self.curr_msg_data_type == "text" and not self.close_sent:
-            # as the base class, but without a traceback in the log for each bad message
-            try:
-                text = b"".join(self.frames).decode()
-            except UnicodeDecodeError:
-                self.frames = []
-                self.close_with(1007, "invalid UTF-8")
-                return
-            self.frames = []
-            self.queue.put_nowait({"type": "websocket.receive", "text": text})
-            if not self.read_paused:
-                self.read_paused = True
-                self.transport.pause_reading()
-            return
-        super().send_receive_event_to_app()
-
-    def handle_parser_exception(self) -> None:
-        super().handle_parser_exception()
-        self._abort_later()
-
-    def keepalive_timeout(self) -> None:
-        wait_s = self.ping_timeout or 0.0
-        if self.loop.time() - self.ping_sent_at > wait_s + STOOD_STILL_S:
-            # we were away, not the peer: its pong may wait to be read
-            self.ping_sent_at = self.loop.time()
-            self.pong_timer = self.loop.call_later(wait_s, self.keepalive_timeout)
-            return
-        self.pong_timer = None
-        self.pending_ping_payload = None
-        self.close_with(4457, "no pong")
 
 
 class GatewayHTTP(H11Protocol):
@@ -389,11 +163,12 @@ class QueryFilter(logging.Filter):
 
 def _websocket_class(settings: Settings) -> type[GatewayWS]:
     """Lets at least as many frames through as the connection behind it takes."""
-    rates = {
+    fields = {
+        "framed": Framed(),
         "frames_per_s": max(FRAMES_PER_S, settings.frames_per_s),
         "frames_burst": max(FRAMES_BURST, settings.frames_burst),
     }
-    return type("GatewayWS", (GatewayWS,), rates)
+    return type("GatewayWS", (GatewayWS,), fields)
 
 
 def server_config(app: ASGIApp, settings: Settings, **options: Any) -> uvicorn.Config:

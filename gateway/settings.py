@@ -9,12 +9,12 @@ the remedy. Nothing here reads a file, the environment or a clock.
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias, get_type_hints
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Generic, Literal, TypeAlias, TypeVar, get_type_hints
 
 import msgspec
 from cyclopts import Group, Parameter
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from gateway.errors import ConfigurationError
 from protocol.values import Detail
@@ -40,6 +40,14 @@ PROCESS = Parameter(group=Group("Process", sort_key=6))
 LIST = Parameter(show_default=",".join)
 
 DEFAULT_PORT = 8000
+CHANGEABLE = frozenset(
+    {
+        *("auth_secret", "auth_audience", "auth_leeway_ms", "detail", "allowed_origins"),
+        *("heartbeat_ms", "hello_ms", "max_subscriptions", "command_queue"),
+        *("write_timeout_ms", "ack_timeout_ms", "log_level"),
+    }
+)
+"""What a running process reads at each use; everything else is built in at its start."""
 MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: a key at least as long as the hash
 
 
@@ -265,6 +273,29 @@ class Settings(WorkerSettings):
                 f"auth_secret is shorter than {MIN_SECRET_BYTES} bytes: "
                 "take 32 random bytes or more, for example of `openssl rand -hex 32`."
             )
+
+
+S = TypeVar("S", bound=WorkerSettings)
+
+
+class Taken(Struct, Generic[S], frozen=True):
+    """The settings of a running process after its configuration was read again."""
+
+    settings: S
+    changed: list[str]
+    needs_restart: list[str]
+
+
+def taken_over(old: S, new: S) -> Taken[S]:
+    """What a process with the settings `old` can take of `new` while it runs.
+
+    Raises:
+        ConfigurationError: what it can take does not go with what it keeps.
+    """
+    differ = [f.name for f in fields(new) if getattr(new, f.name) != getattr(old, f.name)]
+    changed = [name for name in differ if name in CHANGEABLE]
+    settings = replace(old, **{name: getattr(new, name) for name in changed})
+    return Taken(settings, changed, [name for name in differ if name not in CHANGEABLE])
 
 
 def is_loopback(host: str) -> bool:

@@ -6,7 +6,7 @@ A `State` is mutable and owned by whoever folds it; `copy` gives a state that ca
 without touching the first.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 from msgspec import structs
@@ -15,7 +15,7 @@ from protocol import events as ev
 from protocol.folds import FOLDS
 from protocol.model import Approval, Call, Message, Run, StateData
 
-__all__ = ["Approval", "Call", "Message", "Run", "State", "copy", "fold", "newest"]
+__all__ = ["Approval", "Call", "Message", "Run", "State", "copy", "fold", "joined", "newest"]
 
 
 class State(StateData, kw_only=True):
@@ -27,6 +27,53 @@ class State(StateData, kw_only=True):
         if fold is not None:
             fold(self, event, seq)
         self.seq = seq
+
+
+_DELTAS = (ev.MessageDelta, ev.ToolCallDelta)
+
+
+def joined(events: Iterable[tuple[int, ev.Event]]) -> Iterator[tuple[int, ev.Event]]:
+    """`(seq, event)`s that fold to the same state, neighbouring deltas of one text as one.
+
+    A text grows by copying it, so a long one is folded much faster in few pieces than in many.
+    """
+    last: tuple[int, ev.MessageDelta | ev.ToolCallDelta] | None = None
+    texts: list[str] = []
+    for seq, event in events:
+        if isinstance(event, _DELTAS):
+            if last is not None and _continues(last[1], event):
+                texts.append(event.delta)
+                last = seq, event
+                continue
+            if last is not None:
+                yield last[0], _with_delta(last[1], texts)
+            last, texts = (seq, event), [event.delta]
+            continue
+        if last is not None:
+            yield last[0], _with_delta(last[1], texts)
+            last = None
+        yield seq, event
+    if last is not None:
+        yield last[0], _with_delta(last[1], texts)
+
+
+def _continues(
+    one: ev.MessageDelta | ev.ToolCallDelta, other: ev.MessageDelta | ev.ToolCallDelta
+) -> bool:
+    if isinstance(one, ev.MessageDelta):
+        return (
+            isinstance(other, ev.MessageDelta)
+            and one.part == other.part
+            and one.message == other.message
+            and one.kind == other.kind
+        )
+    return isinstance(other, ev.ToolCallDelta) and one.call == other.call
+
+
+def _with_delta(
+    event: ev.MessageDelta | ev.ToolCallDelta, texts: list[str]
+) -> ev.MessageDelta | ev.ToolCallDelta:
+    return event if len(texts) == 1 else structs.replace(event, delta="".join(texts))
 
 
 def fold(state: State, events: Iterable[tuple[int, ev.Event]]) -> State:

@@ -4,6 +4,8 @@ Frozen structs without behaviour; a value with rules belongs to `state`.
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
+from math import floor
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -31,8 +33,16 @@ Metadata = dict[str, Any]
 
 def time_text(seconds: float) -> str:
     """Seconds since the epoch as RFC 3339 UTC with milliseconds; sorts as text."""
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    whole = floor(seconds)
+    microseconds = round((seconds - whole) * 1_000_000)
+    if microseconds == 1_000_000:
+        whole, microseconds = whole + 1, 0
+    return f"{_second_text(whole)}{microseconds // 1000:03d}Z"
+
+
+@lru_cache(maxsize=256)  # an event's time is nearly always of the same second as the last one's
+def _second_text(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}."
 
 
 def time_seconds(text: str) -> float:

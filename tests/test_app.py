@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import subprocess
+import sys
 from contextlib import AsyncExitStack
 
 import httpx2
@@ -15,7 +17,7 @@ from gateway.runtime.agent import FunctionAgent
 from gateway.runtime.context import RunContext
 from gateway.settings import Settings, WorkerSettings
 from tests.support.composed import composed
-from tests.support.processes import free_port
+from tests.support.processes import ROOT, free_port
 from tests.support.waiting import eventually
 from tests.support.wire import Tab
 
@@ -114,8 +116,22 @@ def test_what_cannot_be_composed(settings: Settings) -> None:
         create_app(settings)
 
 
-async def test_a_broker_that_is_not_there_is_told_plainly() -> None:
+async def test_a_broker_that_is_not_there_is_told_plainly(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     settings = Settings(broker=f"redis://127.0.0.1:{free_port()}/0")
-    with pytest.raises(ConfigurationError, match="memory://"):
-        async with composed(settings):
-            pass
+    async with composed(settings) as (gateway, _):
+        assert "memory://" in caplog.text
+        assert gateway.unready() == "the broker does not answer"
+
+
+def test_what_is_not_asked_for_is_not_loaded() -> None:
+    """By what is loaded, not by time: cryptography, HTTP clients and Redis are the heavy ones."""
+    program = "import sys, gateway.app; gateway.app.create_app(); print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = set(result.stdout.split())
+    assert {"gateway.app", "gateway.agents.echo"} <= loaded
+    assert not loaded & {"gateway.auth.token", "gateway.agents.openai", "gateway.agents.scripted"}
+    assert not loaded & {"joserfc", "cryptography", "httpx2", "jsonschema", "redis"}

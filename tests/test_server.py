@@ -16,13 +16,13 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame, Opcode
 
 from gateway import server as server_module
 from gateway.delivery import roster as roster_module
-from gateway.server import QueryFilter, text_header
+from gateway.server import QueryFilter
 from gateway.settings import Settings
+from gateway.transports import sockets as sockets_module
 from tests.faults.proxy import fault_proxy
 from tests.support.inprocess import InProcess, delta, in_process, raw_socket, serving
 from tests.support.waiting import eventually
@@ -40,7 +40,7 @@ async def inside() -> AsyncIterator[InProcess]:
 
 @pytest.fixture(autouse=True)
 def short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "LINGER_S", 0.2)
+    monkeypatch.setattr(sockets_module, "LINGER_S", 0.2)
 
 
 @pytest.fixture
@@ -53,16 +53,9 @@ async def port(inside: InProcess) -> AsyncIterator[int]:
 
 
 def test_the_private_names_it_relies_on() -> None:
-    """Fails when uvicorn changes what `GatewayWS`, `GatewayHTTP` and `Server` build on."""
-    ws, http = WebSocketsSansIOProtocol, H11Protocol
+    """Fails when uvicorn changes what `GatewayHTTP` and `Server` build on."""
+    http = H11Protocol
     overridden: dict[type, list[str]] = {
-        ws: [
-            *("connection_made", "connection_lost", "resume_writing", "data_received"),
-            *("shutdown", "handle_events", "handle_connect", "handle_cont", "handle_text"),
-            *("handle_bytes", "handle_ping", "handle_pong", "handle_close", "stop_keepalive"),
-            *("send_receive_event_to_app", "handle_parser_exception", "keepalive_timeout"),
-            "send_keepalive_ping",
-        ],
         http: ["connection_made", "connection_lost", "data_received"],
         uvicorn.Server: [
             *("shutdown", "startup", "_serve", "_wait_tasks_to_complete", "handle_exit"),
@@ -71,30 +64,12 @@ def test_the_private_names_it_relies_on() -> None:
     for base, names in overridden.items():
         for name in names:
             assert callable(getattr(base, name)), f"{base.__name__}.{name}"
-    init = inspect.getsource(ws.__init__)
-    for field in (
-        *("transport", "queue", "handshake_initiated", "handshake_complete", "close_sent"),
-        *("disconnected", "close_timer", "conn", "read_paused", "writable", "frames"),
-        *("curr_msg_data_type", "pong_timer", "pending_ping_payload", "loop"),
-        *("ping_sent_at", "ping_timeout"),
-    ):
-        assert f"self.{field}" in init, field
-    closing = inspect.getsource(ws.handle_close) + inspect.getsource(ws.run_asgi)
-    assert "self.close_timer is not None" in closing
-    assert "self.close_timer is None" in closing
     assert "self.cycle" in inspect.getsource(http.__init__)
     shutdown = inspect.getsource(uvicorn.Server.shutdown)
     assert "self.servers" in shutdown
     assert "self.server_state.tasks" in shutdown
     assert "self.handle_exit" in inspect.getsource(uvicorn.Server.capture_signals)
     assert "self.should_exit" in inspect.getsource(uvicorn.Server.on_tick)
-
-
-@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536, 1 << 20])
-def test_the_head_of_a_frame(size: int) -> None:
-    payload = b"x" * size
-    expected = Frame(Opcode.TEXT, payload).serialize(mask=False)
-    assert text_header(size) + payload == bytes(expected)
 
 
 # --- a raw client
@@ -218,15 +193,15 @@ async def test_a_pong_that_came_while_the_process_stood_still(
     monkeypatch.setattr(server_module, "PING_S", 0.1)
     monkeypatch.setattr(server_module, "PONG_S", 0.2)
     blocked: list[float] = []
-    ping = server_module.GatewayWS.send_keepalive_ping
+    ping = sockets_module.GatewayWS.send_keepalive_ping
 
-    def ping_and_block(socket: server_module.GatewayWS) -> None:
+    def ping_and_block(socket: sockets_module.GatewayWS) -> None:
         ping(socket)
         if not blocked:
             blocked.append(1.5)
             socket.loop.call_soon(time.sleep, 1.5)
 
-    monkeypatch.setattr(server_module.GatewayWS, "send_keepalive_ping", ping_and_block)
+    monkeypatch.setattr(sockets_module.GatewayWS, "send_keepalive_ping", ping_and_block)
     async with serving(inside) as port, fault_proxy(port) as proxy, Tab(proxy.url) as tab:
         await eventually(lambda: blocked)
         await tab.send({"type": "ping"})

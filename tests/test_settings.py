@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import ConfigurationError
-from gateway.settings import Settings, WorkerSettings, is_loopback
+from gateway.settings import CHANGEABLE, Settings, WorkerSettings, is_loopback, taken_over
 
 SECRET = "0123456789abcdef" * 2
 
@@ -90,3 +90,20 @@ def test_every_option_is_explained(kind: type[WorkerSettings]) -> None:
     for field in dataclasses.fields(kind):
         _, _, after = source.partition(f"    {field.name}: ")
         assert after.split("\n")[1].strip().startswith('"""'), field.name
+
+
+def test_a_running_process_takes_what_it_can_change() -> None:
+    taken = taken_over(Settings(), Settings(detail="full", port=7, ack_timeout_ms=9))
+    assert taken.settings == Settings(detail="full", ack_timeout_ms=9)
+    assert taken.changed == ["detail", "ack_timeout_ms"]
+    assert taken.needs_restart == ["port"]
+
+
+def test_what_it_takes_must_go_with_what_it_keeps() -> None:
+    signed = Settings(auth="jwt", auth_secret=SECRET)
+    with pytest.raises(ConfigurationError, match="AGENT_GATEWAY_AUTH_SECRET"):
+        taken_over(signed, Settings())
+
+
+def test_what_can_be_changed_are_settings() -> None:
+    assert {field.name for field in dataclasses.fields(Settings)} > CHANGEABLE

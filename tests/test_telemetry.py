@@ -137,3 +137,13 @@ def test_a_terminal_gets_readable_lines() -> None:
     assert "run_started" in result.stderr
     assert "run=r_1" in result.stderr
     assert "\x1b" not in result.stderr
+
+
+def test_one_of_several_processes_is_told_apart() -> None:
+    metrics = Metrics(process="7")
+    metrics.connections.inc()
+    metrics.command("message.send")
+    for _ in range(2):  # shown anew, not labelled twice
+        shown = samples(metrics)
+        assert shown["agent_gateway_connections", "7"] == 1
+        assert shown["agent_gateway_commands_total", "ok", "7", "message.send"] == 1

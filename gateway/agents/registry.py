@@ -1,7 +1,7 @@
 """Names to agents: what `--agents echo,scripted,package.module:attribute` means.
 
 The built-in agents, and whatever a module of the user's has: an agent, or a coroutine function,
-which becomes one. Nothing is imported before it is asked for by name, but the built-ins.
+which becomes one. Nothing is imported before it is asked for by name.
 """
 
 import inspect
@@ -9,24 +9,24 @@ import os
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
+from operator import attrgetter
 from typing import TypeGuard, cast
 
 import msgspec
 
-from gateway.agents.demo import demo
-from gateway.agents.echo import echo
-from gateway.agents.openai import OpenAIAgent
-from gateway.agents.scripted import scripted
 from gateway.errors import ConfigurationError
 from gateway.runtime.agent import Agent, AgentFunction, agent
 from protocol.values import Name
 
-BUILT_IN: dict[str, Callable[[Mapping[str, str]], Agent]] = {
-    "demo": lambda _: demo,
-    "echo": lambda _: echo,
-    "openai": OpenAIAgent.from_environment,
-    "scripted": lambda _: scripted,
+MakeAgent = Callable[[Mapping[str, str]], Agent]
+
+BUILT_IN = {
+    "demo": "gateway.agents.demo:demo",
+    "echo": "gateway.agents.echo:echo",
+    "openai": "gateway.agents.openai:OpenAIAgent.from_environment",
+    "scripted": "gateway.agents.scripted:scripted",
 }
+"""Each is an agent, or a function that makes one of the environment."""
 
 
 def resolve_agents(
@@ -51,13 +51,14 @@ def resolve_agents(
 
 
 def _built_in(name: str, environment: Mapping[str, str]) -> Agent:
-    make = BUILT_IN.get(name)
-    if make is None:
+    if name not in BUILT_IN:
         raise ConfigurationError(
             f"{name} is no built-in agent: use {', '.join(BUILT_IN)}, "
             "or package.module:attribute for one of your own."
         )
-    return make(environment)
+    module_name, _, attribute = BUILT_IN[name].partition(":")
+    found: object = attrgetter(attribute)(import_module(module_name))
+    return found if _is_agent(found) else cast("MakeAgent", found)(environment)
 
 
 def _load(entry: str) -> Agent:

@@ -235,9 +235,12 @@ class Play:
             case _:
                 assert_never(step)
         text = text.replace("{last}", _encode(self._last).decode())
+        interval_s = 0.0 if self._run.replaying else step.interval_ms / 1000
+        due = asyncio.get_running_loop().time()
         for index, piece in enumerate(cut(text, step.chunk)):
-            if index:
-                await self._pause(step.interval_ms)
+            if index and interval_s:
+                due += interval_s  # a schedule, so that no delay adds up
+                await self._run.pace(due)
             await write(piece)
 
     async def _end_message(self) -> None:

@@ -14,6 +14,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from gateway.errors import BrokerUnavailable
+
 KEPT_S = 24 * 3600.0
 """How long a command's answer and what is left of a deleted session are kept."""
 
@@ -121,11 +123,26 @@ class News(Struct, frozen=True):
     bodies: Sequence[bytes]
 
 
+def check_bodies(bodies: Sequence[bytes], *, at_least: int = 0) -> None:
+    """Every broker keeps events as lines; the append that deletes a session has one at least.
+
+    Raises:
+        ValueError: there are fewer, or one holds a line break.
+    """
+    if len(bodies) < at_least:
+        raise ValueError("the append that deletes a session has at least one event")
+    if any(b"\n" in body for body in bodies):
+        raise ValueError("an encoded event has no line break")
+
+
 Follower = Callable[[News], None]
 """Called by the broker in a turn of the loop of its own, never inside `append`; must not block."""
 
 OnControl = Callable[[bytes], None]
 """As a follower, for words from process to process."""
+
+Answered = Callable[[int | BrokerUnavailable], None]
+"""Called by the broker once, in a later turn of the loop; must not block, nor raise."""
 
 
 class Broker(Protocol):
@@ -135,7 +152,14 @@ class Broker(Protocol):
     """
 
     async def start(self) -> None:
-        """Connects and starts the listener. Raises `ConfigurationError` if it never could."""
+        """Connects and starts the listener.
+
+        A server that does not answer yet is waited for: meanwhile the broker is not `healthy` and
+        its verbs raise `BrokerUnavailable`.
+
+        Raises:
+            ConfigurationError: it is no server for us, or lets us not in.
+        """
         ...
 
     async def close(self) -> None:
@@ -163,6 +187,15 @@ class Broker(Protocol):
 
         Order of the checks: `SessionMissing`, `EpochChanged`, a repeat of (fence, n), `Duplicate`
         (the command is stored), `Fenced`, `Conflict`.
+        """
+        ...
+
+    def append_soon(self, append: Append, answered: Answered) -> None:
+        """Begins an attempt's append of stream events, for whom a task would cost too much.
+
+        Of an append with epoch, fence and n, and nothing else to check or to set. `answered` gets
+        the last seq; or 0: `append` has to do it, or to say why not; or `BrokerUnavailable`:
+        whether it is stored is not known. The same append may then be given to `append`.
         """
         ...
 

@@ -2,11 +2,21 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Protocol, runtime_checkable
 
 from gateway.broker.base import Follower, News, OnControl
 
-T = TypeVar("T")
+
+@runtime_checkable
+class Hearer(Protocol):
+    """A follower that can take news as it is published, without a `News`."""
+
+    def hear(self, epoch: bytes, first: bytes, count: bytes, text: bytes, /) -> bool:
+        """False: nothing was done, call it with the `News`.
+
+        `text` holds the bodies, one per line, each without its opening brace.
+        """
+        ...
 
 
 class Followers:
@@ -15,6 +25,8 @@ class Followers:
     def __init__(self) -> None:
         # session -> follower -> how often it follows
         self._counts: dict[str, dict[Follower, int]] = {}
+        # session -> whom to call: they change while they are called
+        self._called: dict[str, tuple[Follower, ...]] = {}
         self._on_control: list[OnControl] = []
 
     def __contains__(self, session: str) -> bool:
@@ -23,6 +35,7 @@ class Followers:
     def add(self, session: str, follower: Follower) -> None:
         counts = self._counts.setdefault(session, {})
         counts[follower] = counts.get(follower, 0) + 1
+        self._called[session] = tuple(counts)
 
     def remove(self, session: str, follower: Follower) -> bool:
         """Takes one reference away; whether that was the session's last."""
@@ -32,13 +45,20 @@ class Followers:
         counts[follower] -= 1
         if not counts[follower]:
             del counts[follower]
+            self._called[session] = tuple(counts)
         if counts:
             return False
-        del self._counts[session]
+        del self._counts[session], self._called[session]
         return True
+
+    def hearer(self, session: str) -> Hearer | None:
+        """The session's follower if it is one, and a `Hearer`."""
+        called = self._called.get(session, ())
+        return called[0] if len(called) == 1 and isinstance(called[0], Hearer) else None
 
     def clear(self) -> None:
         self._counts.clear()
+        self._called.clear()
         self._on_control.clear()
 
     def add_control(self, heard: OnControl) -> None:
@@ -47,12 +67,18 @@ class Followers:
     def tell_control(self, message: bytes) -> None:
         """Calls who wants to hear words from process to process."""
         for heard in tuple(self._on_control):
-            _call(heard, message, "a listener to control messages")
+            try:
+                heard(message)
+            except Exception as error:  # noqa: BLE001 - reported, and the others still hear
+                report(error, "a listener to control messages")
 
     def tell(self, news: News) -> None:
         """Calls every follower of the session, also when one of them unfollows meanwhile."""
-        for follower in tuple(self._counts.get(news.session, ())):
-            _call(follower, news, f"a follower of {news.session}")
+        for follower in self._called.get(news.session, ()):
+            try:
+                follower(news)
+            except Exception as error:  # noqa: BLE001 - reported, and the others still hear
+                report(error, f"a follower of {news.session}")
 
     def tell_all(self) -> None:
         """Something may be missing, in every session."""
@@ -67,10 +93,8 @@ class Followers:
             self.tell(News(session, "", 0, 0, 0, ()))
 
 
-def _call(heard: Callable[[T], None], what: T, who: str) -> None:
-    try:
-        heard(what)
-    except Exception as error:  # noqa: BLE001 - reported, and the others still hear
-        asyncio.get_running_loop().call_exception_handler(
-            {"message": f"{who} failed", "exception": error}
-        )
+def report(error: Exception, who: str) -> None:
+    """Tells the loop's exception handler."""
+    asyncio.get_running_loop().call_exception_handler(
+        {"message": f"{who} failed", "exception": error}
+    )

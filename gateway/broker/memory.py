@@ -10,11 +10,11 @@ import math
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 from gateway.broker.base import (
     KEPT_S,
+    Answered,
     Append,
     Claimed,
     Create,
@@ -24,10 +24,13 @@ from gateway.broker.base import (
     News,
     OnControl,
     StoredCommand,
+    check_bodies,
 )
 from gateway.broker.followers import Followers
+from gateway.broker.memory_session import MemorySession
 from gateway.broker.schedule import Due, Schedule
 from gateway.errors import (
+    BrokerError,
     Conflict,
     Duplicate,
     EpochChanged,
@@ -40,51 +43,6 @@ from gateway.errors import (
 TIMER_PAUSE_S = 1.0
 
 
-@dataclass(slots=True)
-class _Session:
-    owner: str
-    agent: str
-    epoch: str
-    seq: int = 0
-    version: int = 0
-    fence: int = 0
-    # The last append of an attempt: (fence, n) and the seq it was answered with.
-    last_n: tuple[int, int] | None = None
-    last_n_seq: int = 0
-    held: bool = False
-    deleted: bool = False
-    # events[i] has seq `trimmed + 1 + i` and was stored at times[i]
-    trimmed: int = 0
-    events: list[bytes] = field(default_factory=list[bytes])
-    times: list[float] = field(default_factory=list[float])
-    snapshot: bytes | None = None
-    snapshot_seq: int = 0
-    commands: dict[str, StoredCommand] = field(default_factory=dict[str, StoredCommand])
-
-    @property
-    def head(self) -> Head:
-        return Head(self.epoch, self.seq, self.version, self.fence)
-
-    def after(self, seq: int) -> Iterator[tuple[int, bytes]]:
-        start = max(seq, self.trimmed)
-        return enumerate(self.events[start - self.trimmed :], start + 1)
-
-    def trim(self, up_to: int) -> None:
-        if up_to > self.trimmed:
-            del self.events[: up_to - self.trimmed]
-            del self.times[: up_to - self.trimmed]
-            self.trimmed = up_to
-
-    def too_much(self, seq: int, keep_bytes: int | None, oldest: float) -> int:
-        """Up to where events must go, of those up to `seq`, for their size or their age."""
-        kept = 0
-        for index in range(seq - self.trimmed - 1, -1, -1):
-            if self.times[index] < oldest or (keep_bytes is not None and kept >= keep_bytes):
-                return self.trimmed + index + 1
-            kept += len(self.events[index])
-        return self.trimmed
-
-
 class MemoryBroker:
     """`Broker` within one process; `clock` gives seconds since the epoch, `ids` epoch ids."""
 
@@ -95,7 +53,7 @@ class MemoryBroker:
     ) -> None:
         self._clock = clock
         self._ids = ids
-        self._sessions: dict[str, _Session] = {}
+        self._sessions: dict[str, MemorySession] = {}
         # owner -> its sessions, oldest first
         self._owned: dict[str, dict[str, None]] = {}
         # agent -> session -> since when it may be claimed
@@ -123,10 +81,11 @@ class MemoryBroker:
     # The log
 
     async def create(self, create: Create) -> Head:
+        check_bodies(create.bodies)
         self._expire()
         if (there := self._sessions.get(create.session)) is not None:
             raise Exists(there.owner, there.agent, there.deleted)
-        session = _Session(owner=create.owner, agent=create.agent, epoch=self._ids())
+        session = MemorySession(owner=create.owner, agent=create.agent, epoch=self._ids())
         self._sessions[create.session] = session
         self._owned.setdefault(create.owner, {})[create.session] = None
         self._store(create.session, session, create.bodies, create.control)
@@ -143,11 +102,18 @@ class MemoryBroker:
         await asyncio.sleep(0)
         return seq
 
+    def append_soon(self, append: Append, answered: Answered) -> None:
+        self._expire()
+        try:
+            seq = self._append(append, self._alive(append.session))
+        except BrokerError:
+            seq = 0
+        asyncio.get_running_loop().call_soon(answered, seq)
+
     async def delete(self, append: Append) -> int:
         self._expire()
         session = self._alive(append.session)
-        if not append.bodies:
-            raise ValueError("the append that deletes a session has at least one event")
+        check_bodies(append.bodies, at_least=1)
         before = session.seq
         seq = self._append(append, session)
         if session.seq == before:
@@ -161,7 +127,8 @@ class MemoryBroker:
         self._expiring.append((self._clock() + KEPT_S, append.session, ""))
         return seq
 
-    def _append(self, append: Append, session: _Session) -> int:
+    def _append(self, append: Append, session: MemorySession) -> int:
+        check_bodies(append.bodies)
         if append.epoch != session.epoch:
             raise EpochChanged(session.epoch)
         attempt = None
@@ -187,7 +154,7 @@ class MemoryBroker:
         self._set_times(append, session)
         return session.seq
 
-    def _set_times(self, append: Append, session: _Session) -> None:
+    def _set_times(self, append: Append, session: MemorySession) -> None:
         if append.raise_fence:
             session.fence += 1
             session.held = False
@@ -350,25 +317,27 @@ class MemoryBroker:
 
     # Parts
 
-    def _found(self, session: str) -> _Session:
+    def _found(self, session: str) -> MemorySession:
         found = self._sessions.get(session)
         if found is None:
             raise SessionMissing
         return found
 
-    def _alive(self, session: str) -> _Session:
+    def _alive(self, session: str) -> MemorySession:
         found = self._found(session)
         if found.deleted:
             raise SessionMissing
         return found
 
-    def _held(self, session: str, fence: int) -> _Session:
+    def _held(self, session: str, fence: int) -> MemorySession:
         found = self._sessions.get(session)
         if found is None or not found.held or found.fence != fence:
             raise Fenced
         return found
 
-    def _store(self, key: str, session: _Session, bodies: Sequence[bytes], control: int) -> None:
+    def _store(
+        self, key: str, session: MemorySession, bodies: Sequence[bytes], control: int
+    ) -> None:
         if not bodies:
             return
         first = session.seq + 1
@@ -380,7 +349,7 @@ class MemoryBroker:
             news = News(key, session.epoch, first, session.seq, session.version, tuple(bodies))
             asyncio.get_running_loop().call_soon(self._followers.tell, news)
 
-    def _remember(self, key: str, session: _Session, command: StoredCommand) -> None:
+    def _remember(self, key: str, session: MemorySession, command: StoredCommand) -> None:
         stored = StoredCommand(command.key, command.digest, command.answer, session.seq)
         session.commands[command.key] = stored
         self._expiring.append((self._clock() + KEPT_S, key, command.key))

@@ -1,7 +1,8 @@
-"""The command `agent-gateway`: what its words and options are, and how errors reach a person.
+"""The command `agent-gateway`: how its words become a call, and how errors reach a person.
 
 An error is one sentence on stderr that names the remedy, and exit code 2; never a traceback for
-what a person can repair. The commands themselves are in this package's modules.
+what a person can repair. The commands themselves are in this package's modules, and loaded when
+they are used.
 """
 
 import os
@@ -13,19 +14,12 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Env
 
 from gateway import __version__
-from gateway.cli.offline import schema, token
-from gateway.cli.options import FILE, PREFIX, TomlFile, misspelt
-from gateway.cli.serve import demo, serve, worker
+from gateway.cli.options import FILE, PREFIX, READ, TomlFile, misspelt, reader
+from gateway.cli.words import COMMANDS, HELP
 from gateway.errors import GatewayError
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
-
-HELP = """Carries AI agent sessions to browsers over one WebSocket per client.
-
-Every option of `serve`, `demo` and `worker` is also an environment variable, AGENT_GATEWAY_PORT
-for --port, and a key of agent-gateway.toml in the working folder. A flag wins over the
-environment, the environment over the file."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for warning in misspelt(os.environ):
         _tell(warning)
     try:
-        return int(_build()(sys.argv[1:] if arguments is None else arguments) or 0)
+        return _run(sys.argv[1:] if arguments is None else list(arguments))
     except (CycloptsError, GatewayError) as error:
         _tell(_sentence(error))
         return USAGE_ERROR
@@ -47,12 +41,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _run(arguments: list[str]) -> int:
+    app = _build()
+    command, given, unparsed = app.parse_args(arguments)
+    more = {READ: reader(app, arguments)} if READ in unparsed else {}
+    return int(command(*given.args, **given.kwargs, **more) or 0)
+
+
 def _build() -> App:
     app = App(
         name="agent-gateway",
         help=HELP,
         help_format="markdown",
         version=f"agent-gateway {__version__}",
+        version_format="plaintext",
         # The variables' names follow one rule, which the help begins with.
         default_parameter=Parameter(negative_iterable=(), show_env_var=False),
         print_error=False,
@@ -60,10 +62,9 @@ def _build() -> App:
         result_action="return_value",
     )
     sources = [Env(PREFIX, command=False), TomlFile(Path(FILE))]
-    for command in (serve, demo, worker):
-        app.command(command, config=sources)
-    app.command(token)
-    app.command(schema)
+    for command in COMMANDS:
+        config = sources if command.configured else []
+        app.command(command.place, name=command.name, help=command.help, config=config)
     return app
 
 

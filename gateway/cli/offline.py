@@ -1,11 +1,11 @@
-"""The commands that start nothing: `token` and `schema`."""
+"""The commands that start nothing: `token` and `schema`; their help is in `words`."""
 
 from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter
 
-from gateway.auth import DEFAULT_TENANT, mint_token
+from gateway.auth.token import DEFAULT_TENANT, mint_token
 from gateway.errors import ConfigurationError
 from gateway.settings import MIN_SECRET_BYTES
 from protocol import schema as protocol_schema
@@ -26,12 +26,6 @@ def token(
     ttl: int = 3600,
 ) -> None:
     """Mint a token for `serve --auth jwt` and print it.
-
-    **Examples**
-
-        export AGENT_GATEWAY_AUTH_SECRET=$(openssl rand -hex 32)
-
-        agent-gateway token --sub ann --tenant acme --detail full --ttl 3600
 
     Parameters
     ----------
@@ -61,11 +55,6 @@ def token(
 
 
 def schema() -> None:
-    """Print the JSON Schema of the protocol.
-
-    **Examples**
-
-        agent-gateway schema > schema.json
-    """
+    """Print the JSON Schema of the protocol."""
     text = msgspec.json.encode(protocol_schema.schema())
     print(msgspec.json.format(text, indent=2).decode())

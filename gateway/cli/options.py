@@ -6,20 +6,30 @@ a worker ignores the keys that only `serve` knows; a key that nothing knows is a
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from cyclopts import App, ArgumentCollection
+from cyclopts import App, ArgumentCollection, Parameter
 from cyclopts.config import Dict
 
 from gateway.errors import ConfigurationError
-from gateway.settings import Settings
+from gateway.settings import Settings, WorkerSettings
 
 PREFIX = "AGENT_GATEWAY_"
 FILE = "agent-gateway.toml"
 NAMES = frozenset(field.name for field in fields(Settings))
+
+OF_CHAT = ("url", "token", "token_file")
+"""Those of `chat`, which runs beside no gateway and reads no file."""
+
+S = TypeVar("S", bound=WorkerSettings)
+Read: TypeAlias = Annotated[Callable[[], S | None] | None, Parameter(parse=False)]
+"""An argument of a command that is no option: reads the same options once more, as they are by
+then; None: they are the defaults."""
+READ = "read"
+"""The name of that argument."""
 
 # What Kubernetes sets in every pod beside a service that is called agent-gateway.
 _KUBERNETES = ("_SERVICE_", "_TCP", "_UDP")
@@ -60,9 +70,19 @@ class TomlFile:
         return {key.replace("-", "_"): value for key, value in values.items()}
 
 
+def reader(app: App, arguments: Sequence[str]) -> Callable[[], Any]:
+    """What `Read` promises, for a command that was called with `arguments`."""
+
+    def read() -> Any:
+        _, given, _ = app.parse_args(arguments)
+        return given.arguments.get("settings")
+
+    return read
+
+
 def misspelt(environment: Mapping[str, str]) -> list[str]:
     """What to tell about variables that look like options and are none."""
-    known = [PREFIX + name.upper() for name in NAMES]
+    known = [PREFIX + name.upper() for name in (*NAMES, *OF_CHAT)]
     strangers = [
         name
         for name in environment

@@ -1,9 +1,10 @@
 """Several processes on one listening socket: `serve --processes N`.
 
 The parent only supervises. It forks before anything has a thread or an event loop, hands signals
-on (a second Ctrl-C as SIGKILL), and starts a child again that died, though never faster than once
-a second. A child that cannot start (exit code 2) ends them all. A child whose parent vanished ends
-by itself: it holds the reading end of a pipe whose writing end only the parent has.
+on (a second Ctrl-C as SIGKILL, SIGHUP if it can be obeyed), and starts a child again that died,
+though never faster than once a second. A child that cannot start (exit code 2) ends them all. A
+child whose parent vanished ends by itself: it holds the reading end of a pipe whose writing end
+only the parent has.
 """
 
 import os
@@ -33,7 +34,12 @@ class Supervisor:
     """Keeps `count` children running until it is told to end, then waits for them."""
 
     def __init__(
-        self, child: Child, count: int, *, ending: Callable[[], None] = lambda: None
+        self,
+        child: Child,
+        count: int,
+        *,
+        ending: Callable[[], None] = lambda: None,
+        hung_up: Callable[[], int | None] | None = None,
     ) -> None:
         if not hasattr(os, "fork"):
             raise ConfigurationError(
@@ -43,6 +49,7 @@ class Supervisor:
         self._count = count
         self._started: dict[int, float] = {}  # pid of a running child -> when it was started
         self._tell_ending = ending  # called once, in a signal handler
+        self._hung_up = hung_up  # says what to hand on; None: SIGHUP is not ours
         self._ending = False
         self._interrupts = 0
         self._exit_code = 0
@@ -52,23 +59,37 @@ class Supervisor:
         """Start the children, supervise them to their end; the exit code."""
         for number in SIGNALS:
             signal.signal(number, self._hand_on)
+        if self._hung_up is not None:
+            signal.signal(signal.SIGHUP, self._reload)
         for _ in range(self._count):
             self._start()
         while self._started:
-            pid, status = os.wait()
+            pid, status = self._wait()
             if pid in self._started:
                 self._ended(pid, os.waitstatus_to_exitcode(status))
         return self._exit_code
 
+    def _wait(self) -> tuple[int, int]:
+        """Only here SIGHUP is taken, so it never meets a fork or a line that is being logged."""
+        if self._hung_up is None:
+            return os.wait()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))
+        try:
+            return os.wait()
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
+
     def _start(self) -> None:
+        """A child, unless all are to end: nobody would tell one that starts after the signal."""
         sys.stdout.flush()
         sys.stderr.flush()
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # none between fork and bookkeeping
-        if pid := os.fork():
+        if not self._ending:
+            pid = os.fork()
+            if pid == 0:
+                self._become_child()
             self._started[pid] = time.monotonic()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        else:
-            self._become_child()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def _become_child(self) -> NoReturn:
         code = 1
@@ -97,8 +118,16 @@ class Supervisor:
             return
         log.error("process_ended", pid=pid, exit_code=code, lived_s=round(lived_s, 1))
         time.sleep(max(0.0, RESTART_S - lived_s))
-        if not self._ending:
-            self._start()
+        self._start()
+
+    def _reload(self, _number: int, _frame: FrameType | None) -> None:
+        assert self._hung_up is not None
+        number = self._hung_up()
+        if number == signal.SIGTERM:
+            self._hand_on(number, None)
+        elif number is not None and not self._ending:
+            for pid in list(self._started):
+                os.kill(pid, number)
 
     def _hand_on(self, number: int, _frame: FrameType | None) -> None:
         self._interrupts += number == signal.SIGINT

@@ -1,17 +1,18 @@
 """The commands that run: `serve`, `demo` and `worker`; each until SIGTERM or Ctrl-C.
 
 What a process consists of is `app`'s business, how it speaks HTTP `server`'s; here it is started,
-told where it listens, and ended.
+told where it listens, and ended. Their help is in `words`.
 """
 
 import asyncio
+import gc
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import structlog
 import uvloop
@@ -19,18 +20,26 @@ import uvloop
 from gateway import __version__
 from gateway.app import Gateway, GatewayWorker
 from gateway.cli.listener import http_url, listen
+from gateway.cli.options import Read
 from gateway.cli.processes import CANNOT_START, SIGNALS, Supervisor
+from gateway.cli.reload import Configuration, heed, keep_waiting
 from gateway.cli.watchdog import Watchdog
 from gateway.delivery.resources import raise_descriptor_limit
-from gateway.errors import GatewayError
+from gateway.errors import ConfigurationError, GatewayError
 from gateway.server import Asked, make_server
 from gateway.settings import LIST, PROCESS, RUNS, Millis, Settings, WorkerSettings
-from gateway.telemetry import configure_logging
+from gateway.telemetry import Metrics, configure_logging
 
 log = structlog.stdlib.get_logger("gateway.cli")
 
+S = TypeVar("S", bound=WorkerSettings)
+T = TypeVar("T", bound=Settings)
+
 END_S = 10.0
 """How much longer than `drain_ms` an end may take before it is forced."""
+
+GARBAGE_LIMIT = 10_000
+"""So many objects more than before, then the collector looks at the newest (default: 700)."""
 
 DEMO_AGENTS = ("demo", "echo", "scripted")
 
@@ -46,41 +55,28 @@ class DemoSettings(Settings):
     """How long a process that was told to end may take for it."""
 
 
-def serve(settings: Settings | None = None) -> int:
-    """Serve clients, and run agents unless told not to.
-
-    **Examples**
-
-        agent-gateway serve --agents research:researcher
-
-        agent-gateway serve --broker redis://127.0.0.1:6379/0 --no-runs --port 8001
-
-        AGENT_GATEWAY_AUTH_SECRET=… agent-gateway serve --host 0.0.0.0 --auth jwt
-    """
-    return _serve(settings or Settings(), demo=False)
+def serve(settings: Settings | None = None, *, read: Read[Settings] = None) -> int:
+    """Serve clients, and run agents unless told not to."""
+    return _serve(_configuration(Settings, settings, read), demo=False)
 
 
-def demo(settings: DemoSettings | None = None) -> int:
-    """Serve the demo page with the agents demo, echo and scripted, and print its URL.
-
-    **Examples**
-
-        agent-gateway demo
-
-        agent-gateway demo --port 9000 --agents demo,research:researcher
-    """
-    return _serve(settings or DemoSettings(), demo=True)
+def demo(settings: DemoSettings | None = None, *, read: Read[DemoSettings] = None) -> int:
+    """Serve the demo page with the agents demo, echo and scripted, and print its URL."""
+    return _serve(_configuration(DemoSettings, settings, read), demo=True)
 
 
-def worker(settings: WorkerSettings | None = None) -> int:
-    """Run agents for gateways that share its broker; listens nowhere.
-
-    **Examples**
-
-        agent-gateway worker --broker redis://127.0.0.1:6379/0 --agents research:researcher
-    """
-    settings = settings or WorkerSettings()
+def worker(settings: WorkerSettings | None = None, *, read: Read[WorkerSettings] = None) -> int:
+    """Run agents for gateways that share its broker; listens nowhere."""
+    configuration = _configuration(WorkerSettings, settings, read)
+    settings = configuration.settings
+    if settings.broker.startswith("memory:"):
+        raise ConfigurationError(
+            "a worker shares memory:// with nobody and would never get a run: give it the broker "
+            "of its gateways, for example --broker redis://127.0.0.1:6379/0; with memory:// "
+            "`agent-gateway serve` executes the runs itself."
+        )
     configure_logging(settings.log_level, settings.log_format)
+    keep_waiting()
     gateway = GatewayWorker(settings)
 
     async def work(watchdog: Watchdog) -> None:
@@ -94,6 +90,7 @@ def worker(settings: WorkerSettings | None = None) -> int:
         asked = Asked(end)
         for number in SIGNALS:
             signal.signal(number, asked)
+        heed(configuration)
         async with gateway.running():
             # not the URL of the broker: it may hold a password
             log.info("worker_started", agents=sorted(gateway.agents))
@@ -103,16 +100,30 @@ def worker(settings: WorkerSettings | None = None) -> int:
     return _run(work, gateway)
 
 
-def _serve(settings: Settings, *, demo: bool) -> int:
+def _configuration(
+    kind: type[S], settings: S | None, read: Callable[[], S | None] | None
+) -> Configuration[S]:
+    def again() -> S:
+        return settings or kind() if read is None else read() or kind()
+
+    return Configuration(settings or kind(), again)
+
+
+def _serve(configuration: Configuration[T], *, demo: bool) -> int:
+    settings = configuration.settings
     configure_logging(settings.log_level, settings.log_format)
+    keep_waiting()
     raise_descriptor_limit()
     listener = listen(settings.host, settings.port, any_port=demo)
 
     def process(parent_gone: int | None = None) -> int:
         try:
-            gateway = Gateway(settings, demo=demo)
+            settings = configuration.settings  # a child may be started after they have changed
+            metrics = Metrics() if parent_gone is None else Metrics(process=str(os.getpid()))
+            gateway = Gateway(settings, demo=demo, metrics=metrics)
 
             async def serving(watchdog: Watchdog) -> None:
+                heed(configuration, gateway.apply)
                 await _until_told(gateway, listener, parent_gone, watchdog)
 
             return _run(serving, gateway)
@@ -126,7 +137,9 @@ def _serve(settings: Settings, *, demo: bool) -> int:
         if settings.processes == 1:
             return process()
         # While the children drain nobody may be let in by the parent's copy of the socket.
-        return Supervisor(process, settings.processes, ending=listener.close).run()
+        return Supervisor(
+            process, settings.processes, ending=listener.close, hung_up=configuration.hung_up
+        ).run()
 
 
 async def _until_told(
@@ -163,6 +176,10 @@ def _run(main: Callable[[Watchdog], Coroutine[Any, Any, None]], gateway: Gateway
         watchdog.beat()
         await main(watchdog)
 
+    # What is there now stays; without this it would be looked through many times a second.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_LIMIT, 10, 10)
     lag = gateway.metrics.loop_lag_seconds.observe
     with (
         Watchdog(gateway.stall_s, lag) as watchdog,

@@ -5,7 +5,7 @@ blocking twin in `blocking` reads the same turns.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeAlias, overload
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict, Unpack, overload
 
 from msgspec import Struct, convert
 
@@ -52,6 +52,28 @@ class Reply(Struct, frozen=True):
 
 
 Step: TypeAlias = Reply | Call
+
+
+class Callbacks(TypedDict, total=False):
+    """Whom `send_message` tells of a reply that grows, and of calls of client tools."""
+
+    on_message: OnMessage | None
+    on_tool_call: OnToolCall | None
+
+
+class Ears(Struct, frozen=True, kw_only=True):
+    """The callbacks of one message."""
+
+    on_message: OnMessage | None = None
+    on_tool_call: OnToolCall | None = None
+
+    def hear(self, step: Step) -> None:
+        """Tell them of a step."""
+        if isinstance(step, Reply):
+            if self.on_message is not None:
+                self.on_message(step.text, step.done)
+        elif self.on_tool_call is not None:
+            self.on_tool_call(step)
 
 
 class Opener(Protocol):
@@ -116,9 +138,8 @@ class AsyncAgent:
         content: Content,
         *,
         stream: Literal[False] = False,
-        on_message: OnMessage | None = None,
-        on_tool_call: OnToolCall | None = None,
         if_busy: IfBusy = "reject",
+        **callbacks: Unpack[Callbacks],
     ) -> Awaitable[Reply]: ...
 
     @overload
@@ -127,9 +148,8 @@ class AsyncAgent:
         content: Content,
         *,
         stream: Literal[True],
-        on_message: OnMessage | None = None,
-        on_tool_call: OnToolCall | None = None,
         if_busy: IfBusy = "reject",
+        **callbacks: Unpack[Callbacks],
     ) -> AsyncGenerator[Reply]: ...
 
     def send_message(
@@ -137,16 +157,17 @@ class AsyncAgent:
         content: Content,
         *,
         stream: bool = False,
-        on_message: OnMessage | None = None,
-        on_tool_call: OnToolCall | None = None,
         if_busy: IfBusy = "reject",
+        **callbacks: Unpack[Callbacks],
     ) -> Awaitable[Reply] | AsyncGenerator[Reply]:
         """Send a message; await the finished reply, or with `stream` iterate over growing ones.
 
         `on_message(text, done)` gets the whole text so far, `on_tool_call(call)` every client
-        call, whether a handler takes it or not.
+        call, whether a handler takes it or not. `if_busy` says what to do while a run is live:
+        `reject` (the default), `enqueue`, `interrupt` or `steer`.
         """
-        replies = _replies(self.turn(content, if_busy=if_busy), on_message, on_tool_call)
+        steps = self.turn(content, if_busy=if_busy)
+        replies = _replies(steps, Ears(**callbacks))
         return replies if stream else _last(replies)
 
     async def turn(self, content: Content, *, if_busy: IfBusy = "reject") -> AsyncGenerator[Step]:
@@ -203,7 +224,7 @@ class AsyncAgent:
         if self._current is None:
             usage("This agent was not sent a message yet.")
         steps = _follow(session, self._current, session.events())
-        return await _last(_replies(steps, None, None))
+        return await _last(_replies(steps, Ears()))
 
 
 def _closed(state: State, call: str) -> bool:
@@ -278,22 +299,11 @@ def _reply(session: Session, sent: Sent | Started, run: str) -> Reply:
     )
 
 
-async def _replies(
-    steps: AsyncGenerator[Step], on_message: OnMessage | None, on_tool_call: OnToolCall | None
-) -> AsyncGenerator[Reply]:
+async def _replies(steps: AsyncGenerator[Step], ears: Ears) -> AsyncGenerator[Reply]:
     async for step in steps:
-        heard(step, on_message, on_tool_call)
+        ears.hear(step)
         if isinstance(step, Reply):
             yield step
-
-
-def heard(step: Step, on_message: OnMessage | None, on_tool_call: OnToolCall | None) -> None:
-    """Tell the callbacks of a step."""
-    if isinstance(step, Reply):
-        if on_message is not None:
-            on_message(step.text, step.done)
-    elif on_tool_call is not None:
-        on_tool_call(step)
 
 
 async def _last(replies: AsyncGenerator[Reply]) -> Reply:

@@ -3,18 +3,18 @@
 Callbacks and iterations run in the caller's thread; handlers of tools in threads of the client.
 """
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from typing import Any, Literal, Self, TypeVar, overload
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
 from gateway.client.agent import (
     AgentConfig,
     AsyncAgent,
+    Callbacks,
     Content,
-    OnMessage,
-    OnToolCall,
+    Ears,
     Reply,
+    Step,
     configured,
-    heard,
 )
 from gateway.client.client import OPEN_SECONDS, AsyncClient
 from gateway.client.portal import Portal
@@ -204,9 +204,8 @@ class Agent:
         content: Content,
         *,
         stream: Literal[False] = False,
-        on_message: OnMessage | None = None,
-        on_tool_call: OnToolCall | None = None,
         if_busy: IfBusy = "reject",
+        **callbacks: Unpack[Callbacks],
     ) -> Reply: ...
 
     @overload
@@ -215,9 +214,8 @@ class Agent:
         content: Content,
         *,
         stream: Literal[True],
-        on_message: OnMessage | None = None,
-        on_tool_call: OnToolCall | None = None,
         if_busy: IfBusy = "reject",
+        **callbacks: Unpack[Callbacks],
     ) -> Iterator[Reply]: ...
 
     def send_message(
@@ -225,16 +223,16 @@ class Agent:
         content: Content,
         *,
         stream: bool = False,
-        on_message: OnMessage | None = None,
-        on_tool_call: OnToolCall | None = None,
         if_busy: IfBusy = "reject",
+        **callbacks: Unpack[Callbacks],
     ) -> Reply | Iterator[Reply]:
         """Send a message; the finished reply, or with `stream` an iterator over growing ones.
 
-        The callbacks are those of `AsyncAgent.send_message`, called in this thread. A stream
-        sends nothing before its first reply is asked for.
+        As `AsyncAgent.send_message`; the callbacks are called in this thread. A stream sends
+        nothing before its first reply is asked for.
         """
-        replies = self._replies(content, if_busy, on_message, on_tool_call)
+        turn = self._agent.turn(content, if_busy=if_busy)
+        replies = self._replies(turn, Ears(**callbacks))
         if stream:
             return replies
         reply = Reply("", False, None)
@@ -242,15 +240,9 @@ class Agent:
             reply = newer
         return reply
 
-    def _replies(
-        self,
-        content: Content,
-        if_busy: IfBusy,
-        on_message: OnMessage | None,
-        on_tool_call: OnToolCall | None,
-    ) -> Iterator[Reply]:
-        for step in self._portal.iterate(self._agent.turn(content, if_busy=if_busy)):
-            heard(step, on_message, on_tool_call)
+    def _replies(self, turn: AsyncGenerator[Step], ears: Ears) -> Iterator[Reply]:
+        for step in self._portal.iterate(turn):
+            ears.hear(step)
             if isinstance(step, Reply):
                 yield step
 

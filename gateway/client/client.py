@@ -11,14 +11,15 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-import msgspec
 from msgspec import Struct
 
 from gateway.client import steps
 from gateway.client.agent import AsyncAgent, configured
+from gateway.client.bodies import read_answer
 from gateway.client.connection import Connection
-from gateway.client.errors import GatewayError, from_frame, usage
+from gateway.client.errors import GatewayError, usage
 from gateway.client.ids import MakeId, make_id
+from gateway.client.listeners import Listeners
 from gateway.client.session import Session
 from gateway.client.socket import Socket, Token, fresh, socket_url
 from gateway.client.subscription import Wishes
@@ -28,7 +29,7 @@ from gateway.client.tools import ToolRunner
 from protocol import codec
 from protocol import commands as cmd
 from protocol.errors import ProtocolError
-from protocol.frames import Error, Ok, SessionRow, Welcome
+from protocol.frames import Ok, SessionRow, Welcome
 from protocol.values import Detail
 
 MAX_PENDING = 1024
@@ -96,8 +97,8 @@ class AsyncClient:
         self._timer: asyncio.TimerHandle | None = None
         self._reported = steps.StatusChanged("closed", None, 0, "")
         self._changed = asyncio.Event()
-        self._on_status: list[Callable[[steps.StatusChanged], None]] = []
-        self._on_problem: list[Callable[[GatewayError], None]] = []
+        self._on_status = Listeners[steps.StatusChanged]()
+        self._on_problem = Listeners[GatewayError]()
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -148,11 +149,11 @@ class AsyncClient:
 
     def on_status(self, listener: Callable[[steps.StatusChanged], None]) -> None:
         """Hear of every change of the status; called in the loop, must not block."""
-        self._on_status.append(listener)
+        self._on_status.add(listener)
 
     def on_problem(self, listener: Callable[[GatewayError], None]) -> None:
         """Hear of errors that answer no command."""
-        self._on_problem.append(listener)
+        self._on_problem.add(listener)
 
     def retry(self) -> None:
         """Try now instead of when the backoff ends; when connected, see if that is still so."""
@@ -324,7 +325,9 @@ class AsyncClient:
             token = await fresh(self._token)
             await self.command(cmd.AuthRefresh(id=self.make_id("k"), token=token or ""))
         except Exception as error:  # noqa: BLE001 - the application's callback may raise anything
-            self._tell_problem(GatewayError("auth.expired", f"The token was not renewed: {error}"))
+            self._on_problem.tell(
+                GatewayError("auth.expired", f"The token was not renewed: {error}")
+            )
 
     def _take_welcome(self, effect: steps.Welcomed) -> None:
         try:
@@ -342,14 +345,13 @@ class AsyncClient:
             for session in list(self.sessions.values()):
                 session.end(self._refused())
                 self.leave(session.id)
-        for listener in self._on_status:
-            self._call(listener, effect)
+        self._on_status.tell(effect)
 
     def _answer(self, effect: steps.Answered) -> None:
         answer = self._answers.pop(effect.id, None)
         if answer is None or answer.done():
             return
-        frame = _decoded(effect.frame)
+        frame = read_answer(effect.frame)
         if isinstance(frame, GatewayError):
             answer.set_exception(frame)
         else:
@@ -367,25 +369,13 @@ class AsyncClient:
 
     def _refuse(self, effect: steps.Refused) -> None:
         if (session := self.sessions.pop(effect.session, None)) is not None:
-            error = _decoded(effect.frame)
+            error = read_answer(effect.frame)
             session.end(error if isinstance(error, GatewayError) else None)
 
     def _take_problem(self, effect: steps.Problem) -> None:
-        error = _decoded(effect.frame)
+        error = read_answer(effect.frame)
         if isinstance(error, GatewayError):
-            self._tell_problem(error)
-
-    def _tell_problem(self, error: GatewayError) -> None:
-        for listener in self._on_problem:
-            self._call(listener, error)
-
-    def _call(self, listener: Callable[[Any], None], value: Any) -> None:
-        """A listener that raises must not cost the sessions their events."""
-        try:
-            listener(value)
-        except Exception as error:  # noqa: BLE001 - the application's
-            context = {"message": "A listener of the client failed.", "exception": error}
-            asyncio.get_running_loop().call_exception_handler(context)
+            self._on_problem.tell(error)
 
     def _go_on(self, _: steps.Recovered) -> None:
         """The events that follow say it all."""
@@ -404,12 +394,3 @@ class AsyncClient:
         steps.Refused: _refuse,
         steps.Problem: _take_problem,
     }
-
-
-def _decoded(frame: bytes) -> Ok | GatewayError:
-    """The value, or the error, of an answer."""
-    try:
-        answer = msgspec.json.decode(frame, type=Ok | Error)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        return GatewayError("client.outdated", f"The answer cannot be read: {error}")
-    return from_frame(answer) if isinstance(answer, Error) else answer

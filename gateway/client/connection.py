@@ -1,18 +1,16 @@
 """The client's side of the protocol as a machine of values: no socket, no timer, no clock.
 
 `step(input, now_ms)` takes what happened and returns what to do; `deadline` says when it wants a
-`Tick`. Sockets are numbers that the caller maps to real ones: `current` is in use, `next` is
-being opened. After a loss, or ahead of it when the gateway says `goaway`, `next` takes over: its
-`hello` carries every subscription's cursor, and every command without an answer is sent again
-under the same id. That makes both exactly-once (docs/protocol.md).
+`Tick`. Which socket is in use is `lifeline`; here is what is said on it. The hello of a new one
+carries every subscription's cursor, and every command without an answer is sent again under the
+same id. That makes both exactly-once (docs/protocol.md).
 
-Ahead of a loss `current` goes on until `next` is welcomed: what it still says counts, and what
+While a new socket waits for its welcome the old one goes on: what it still says counts, and what
 both say is dropped by the cursor. The twin of web/src/connection.js, held to the same vectors.
 """
 
-import math
 import random as chance
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from msgspec import Struct
@@ -21,13 +19,12 @@ from gateway.client import steps
 from gateway.client.backoff import delay_ms
 from gateway.client.ids import MakeId, make_id
 from gateway.client.incoming import Control, Place, read, refusal
-from gateway.client.subscription import HELLO, Subscription, Verdict, Wishes
+from gateway.client.lifeline import Greeted, Lifeline
+from gateway.client.subscription import HELLO, Subscription, Verdict
 from protocol.codec import encode
-from protocol.codes import close_is_final
 from protocol.commands import (
     App,
     Hello,
-    PingUp,
     PongUp,
     SessionSubscribe,
     SessionUnsubscribe,
@@ -35,15 +32,8 @@ from protocol.commands import (
     Up,
 )
 
-SILENCE_MS = 45_000
-PROBE_MS = 5_000
-OPENING_MS = 10_000
-STEADY_MS = 5_000
 MESSAGE_BYTES = 256 * 1024
 MAX_FRAME_BYTES = 1024 * 1024
-LOST = 1006
-TOKEN_ENDED = 4401
-SUPERSEDED = 4409
 
 
 class Pending(Struct, frozen=True):
@@ -53,7 +43,7 @@ class Pending(Struct, frozen=True):
     line: bytes
 
 
-class Connection:
+class Connection(Lifeline):
     """The machine of one client. `renewable`: a new token can be had when one has ended."""
 
     def __init__(
@@ -65,35 +55,13 @@ class Connection:
         random: Callable[[], float] = chance.random,
         make_id: MakeId = make_id,
     ) -> None:
+        super().__init__(renewable=renewable, random=random)
         self.client = client
         self.subscriptions: dict[str, Subscription] = {}  # by session
         self.pending: dict[str, Pending] = {}  # command id -> without an answer, oldest first
-        self.current: int | None = None  # greeted with `hello`, and in use
-        self.next: int | None = None  # being opened, or unwelcomed while `current` lives
-        # session -> whom the hello on `next` asked for, while `current` lives
-        self.greeted: dict[str, tuple[Subscription, Wishes]] | None = None
-        self._superseded = False  # a hello went out elsewhere while `current` lives
         self._app = app
-        self._renewable = renewable
-        self._random = random
         self._make_id = make_id
-        self._sockets = 0
-        self._running = False
-        self._online = True
-        self._welcomed = False
-        self._ever_welcomed = False
-        self._attempt = 0
-        self._code = 0
-        self._reason = ""
-        self._retry_at = math.inf
-        self._opening_until = math.inf
-        self._move_at = math.inf
-        self._steady_at = math.inf
-        self._heard_at = 0.0
-        self._probe_until = math.inf
-        self._reported: tuple[steps.Status, float] | None = None
         self._max_frame_bytes = MAX_FRAME_BYTES
-        self._effects: list[steps.Effect] = []
         self._lines: list[bytes] = []  # for `current`, joined at the end of the step
 
     def step(self, taken: steps.Input, now_ms: float) -> list[steps.Effect]:
@@ -111,24 +79,11 @@ class Connection:
     @property
     def deadline(self) -> float:
         """When the next `Tick` is due; infinite: not before another input."""
-        times = [self._retry_at, self._opening_until, self._move_at]
+        due = [super().deadline]
         if self.current is not None:
-            times += [self._heard_at + SILENCE_MS, self._probe_until]
             for subscription in self.subscriptions.values():
-                times += [subscription.ack_at, subscription.retry_at]
-        return min(times)
-
-    @property
-    def status(self) -> steps.Status:
-        """How the connection is, in one word."""
-        if not self._running:
-            return "closed"
-        if self.current is not None and self._welcomed:
-            return "open"
-        idle = self.current is None and self.next is None
-        if idle and (self._attempt > 1 or not self._online):
-            return "offline"
-        return "resuming" if self._ever_welcomed else "connecting"
+                due += [subscription.ack_at, subscription.retry_at]
+        return min(due)
 
     # --- what goes out
 
@@ -149,104 +104,20 @@ class Connection:
             self._effects.append(steps.Send(self.current, b"\n".join(lines[:count])))
             del lines[:count]
 
-    def _report(self) -> None:
-        now = (self.status, self._retry_at)
-        if now == self._reported:
-            return
-        self._reported = now
-        retry_at = None if math.isinf(self._retry_at) else self._retry_at
-        self._effects.append(steps.StatusChanged(self.status, retry_at, self._code, self._reason))
-
-    # --- sockets come and go
-
-    def _open(self, now_ms: float) -> None:
-        self._retry_at = self._move_at = math.inf
-        self._sockets += 1
-        self.next = self._sockets
-        self._opening_until = now_ms + OPENING_MS
-        self._effects.append(steps.Connect(self.next))
-
-    def _forget_current(self) -> None:
-        self.current = None
-        self._probe_until = math.inf
-
-    def _forget_next(self) -> None:
-        self.next = None
-        self.greeted = None
-        self._opening_until = math.inf
-
-    def _drop_current(self) -> None:
-        if self.current is not None:
-            self._effects.append(steps.Close(self.current))
-            self._forget_current()
-
-    def _drop_next(self) -> None:
-        if self.next is not None:
-            self._effects.append(steps.Close(self.next))
-            self._forget_next()
-
-    def _promote(self, now_ms: float) -> None:
-        """`next` comes into use, before or with its `welcome`."""
-        greeted = self.greeted or {}
-        self._drop_current()
-        self.current, self.next, self.greeted = self.next, None, None
-        self._superseded = False
-        self._heard_at = now_ms
-        self._move_at = math.inf
-        self._deliver(greeted)
-
-    def _lose(self, code: int, reason: str, now_ms: float) -> None:
-        """`current` is lost: what is under way takes over, or a try is over."""
-        self._forget_current()
-        self._move_at = math.inf
-        if self._superseded and code == SUPERSEDED:
-            code = LOST  # by our own hello, though that socket may be lost again meanwhile
-        if self.next is None or self._ends(code):
-            self._opening_until = math.inf
-            self._fail(code, reason, now_ms)
-            return
-        self._welcomed = False
-        if self.greeted is not None:
-            self._promote(now_ms)
-
-    def _ends(self, code: int) -> bool:
-        """Whether the client must not come back by itself."""
-        renews = code == TOKEN_ENDED and self._renewable and self._welcomed
-        return close_is_final(code) and not renews
-
-    def _fail(self, code: int, reason: str, now_ms: float) -> None:
-        """A try is over: back off, or end for good."""
-        self._code, self._reason = code, reason
-        if self._ends(code):
-            self._end(reason or f"The gateway closed the connection for good ({code}).")
-            return
-        self._attempt = 1 if now_ms >= self._steady_at else self._attempt + 1
-        self._steady_at = self._move_at = math.inf
-        self._welcomed = False
-        self._retry_at = now_ms + delay_ms(self._attempt, code, self._random)
-
-    def _end(self, message: str) -> None:
-        """No more tries; what has no answer yet gets one."""
-        self._drop_next()
-        self._drop_current()
-        self._running = self._welcomed = False
-        self._retry_at = self._move_at = self._steady_at = math.inf
-        self._attempt = 0
-        for command in list(self.pending):
-            self._answer(command, refusal(command, "client.closed", message))
-
     # --- hello, and what follows it
 
-    def _hello(self, token: str | None) -> Hello:
-        """The first frame on a socket, with every cursor."""
-        sessions = [one.request() for one in self._known()]
-        return Hello(client=self.client, token=token, app=self._app, sessions=sessions or None)
+    def _greeting(self, token: str | None) -> tuple[Hello, Greeted]:
+        """With every cursor."""
+        known = self._known()
+        sessions = [one.request() for one in known]
+        hello = Hello(client=self.client, token=token, app=self._app, sessions=sessions or None)
+        return hello, {one.session: (one, one.wishes) for one in known}
 
     def _known(self) -> list[Subscription]:
         """The subscriptions that need not wait for a command without an answer."""
         return [s for s in self.subscriptions.values() if s.after not in self.pending]
 
-    def _deliver(self, greeted: dict[str, tuple[Subscription, Wishes]]) -> None:
+    def _deliver(self, greeted: Greeted) -> None:
         """Say on `current` what its hello did not: pending commands, changed subscriptions."""
         for one in self._known():
             asked, wishes = greeted.get(one.session, (None, None))
@@ -278,44 +149,15 @@ class Connection:
     def _unsubscribe(self, session: str) -> None:
         self._send(SessionUnsubscribe(id=self._make_id("k"), session=session))
 
+    def _refuse_pending(self, message: str) -> None:
+        for command in list(self.pending):
+            self._answer(command, refusal(command, "client.closed", message))
+
     def _answer(self, command: str, frame: bytes) -> None:
         if self.pending.pop(command, None) is not None:
             self._effects.append(steps.Answered(command, frame))
 
-    def _probe(self, now_ms: float) -> None:
-        """Ask for a sign of life, after a hint that the network has changed."""
-        if self.current is not None:
-            self._send(PingUp())
-            self._probe_until = min(self._probe_until, now_ms + PROBE_MS)
-
     # --- inputs
-
-    def _on_start(self, _: steps.Start, now_ms: float) -> None:
-        if not self._running:
-            self._running = True
-            self._open(now_ms)
-
-    def _on_stop(self, _: steps.Stop, __: float) -> None:
-        self._code, self._reason = 1000, ""
-        self._end("The client was closed.")
-
-    def _on_opened(self, taken: steps.Opened, now_ms: float) -> None:
-        if taken.socket != self.next or self.greeted is not None:
-            return
-        self._opening_until = now_ms + OPENING_MS
-        greeted = {one.session: (one, one.wishes) for one in self._known()}
-        hello = self._hello(taken.token)
-        if self.current is not None:
-            self.greeted = greeted
-            self._superseded = True
-            self._effects.append(steps.Send(taken.socket, encode(hello)))
-            return
-        self.current, self.next = taken.socket, None
-        self._superseded = False
-        self._welcomed = False
-        self._heard_at = now_ms
-        self._send(hello)
-        self._deliver(greeted)
 
     def _on_text(self, taken: steps.Text, now_ms: float) -> None:
         if taken.socket not in (self.current, self.next):
@@ -329,65 +171,15 @@ class Connection:
             if taken.socket == self.current:
                 self._receive(frame, line, now_ms)
         if taken.socket == self.current:
-            self._heard_at = now_ms
-            self._probe_until = math.inf
+            self._hear(now_ms)
 
-    def _on_closed(self, taken: steps.Closed, now_ms: float) -> None:
-        if taken.socket == self.current:
-            self._lose(taken.code, taken.reason, now_ms)
-        elif taken.socket == self.next:
-            self._forget_next()
-            if self.current is None or self._ends(taken.code):
-                self._fail(taken.code, taken.reason, now_ms)
-                return
-            # a move that failed is tried again while the old socket lives
-            self._move_later(taken.code, now_ms)
-
-    def _move_later(self, code: int, now_ms: float) -> None:
-        self._attempt += 1
-        self._move_at = now_ms + delay_ms(self._attempt, code, self._random)
-
-    def _on_tick(self, _: steps.Tick, now_ms: float) -> None:
-        if now_ms >= self._retry_at:
-            self._open(now_ms)
-        elif now_ms >= self._opening_until:
-            self._give_up(now_ms)
+    def _on_tick(self, taken: steps.Tick, now_ms: float) -> None:
+        super()._on_tick(taken, now_ms)
         if self.current is None:
-            return
-        if now_ms >= self._move_at and self.next is None:
-            self._open(now_ms)
-        if now_ms >= min(self._heard_at + SILENCE_MS, self._probe_until):
-            self._drop_current()
-            self._lose(LOST, "The connection fell silent.", now_ms)
             return
         for subscription in self.subscriptions.values():
             if now_ms >= subscription.retry_at:
                 self._subscribe(subscription)
-
-    def _give_up(self, now_ms: float) -> None:
-        """A socket did not open, or was not welcomed, in time."""
-        if self.next is not None:
-            self._drop_next()
-        else:
-            self._opening_until = math.inf
-            self._drop_current()
-        if self.current is None:
-            self._fail(LOST, "The gateway did not answer.", now_ms)
-        else:
-            self._move_later(0, now_ms)
-
-    def _on_hint(self, _: steps.Hint, now_ms: float) -> None:
-        if not math.isinf(self._retry_at):
-            self._open(now_ms)
-        else:
-            self._probe(now_ms)
-
-    def _on_online(self, taken: steps.Online, now_ms: float) -> None:
-        self._online = taken.online
-        if taken.online and not math.isinf(self._retry_at):
-            self._open(now_ms)
-        else:
-            self._probe(now_ms)
 
     def _on_issue(self, taken: steps.Issue, _: float) -> None:
         command = taken.frame.id
@@ -439,9 +231,7 @@ class Connection:
             self._effects.append(steps.Received(place.session, place.seq, line))
 
     def _on_welcome(self, frame: Control, line: bytes, now_ms: float) -> None:
-        self._welcomed = self._ever_welcomed = True
-        self._opening_until = math.inf
-        self._steady_at = now_ms + STEADY_MS
+        self._welcome(now_ms)
         limit = frame.limits.max_frame_bytes if frame.limits is not None else None
         self._max_frame_bytes = MAX_FRAME_BYTES if limit is None else limit
         self._effects.append(steps.Welcomed(line))
@@ -511,15 +301,10 @@ class Connection:
     def _on_pong(self, _: Control, __: bytes, ___: float) -> None:
         """That it came is all it says."""
 
-    inputs: ClassVar[dict[type, Callable[["Connection", Any, float], None]]] = {
-        steps.Start: _on_start,
-        steps.Stop: _on_stop,
+    inputs: ClassVar[Mapping[type, Callable[[Any, Any, float], None]]] = {
+        **Lifeline.inputs,
         steps.Tick: _on_tick,
-        steps.Hint: _on_hint,
-        steps.Online: _on_online,
-        steps.Opened: _on_opened,
         steps.Text: _on_text,
-        steps.Closed: _on_closed,
         steps.Issue: _on_issue,
         steps.Subscribe: _on_subscribe,
         steps.Unsubscribe: _on_unsubscribe,

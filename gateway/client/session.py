@@ -9,23 +9,20 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
-import msgspec
 from msgspec import Struct, structs
 
+from gateway.client.bodies import read_event, read_state
 from gateway.client.errors import GatewayError, usage
 from gateway.client.ids import MakeId
 from gateway.client.stream import EventStream
 from gateway.client.tools import ToolRunner
 from protocol import commands as cmd
-from protocol.codec import decode_event
-from protocol.errors import ProtocolError
 from protocol.events import Event, RunCancelled, RunCompleted, RunFailed, SessionDeleted
 from protocol.frames import Ok
 from protocol.state import Approval, Call, Message, Run, State
 from protocol.values import ContentPart, ErrorInfo, IfBusy, TextPart, Tool
 
 REMEMBERED_RUNS = 256
-_decode_state = msgspec.json.Decoder(State).decode
 
 
 class Sent(Struct, frozen=True):
@@ -266,7 +263,7 @@ class Session:
         state = self._state
         if state is None:
             return
-        event = _decode(frame)
+        event = read_event(frame)
         if event is None:
             state.seq = seq
         else:
@@ -282,10 +279,10 @@ class Session:
     def reset(self, state: bytes, detail: str) -> None:
         """A whole new state."""
         try:
-            self._state = _decode_state(state)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            self._state = read_state(state)
+        except GatewayError as error:
             self._port.leave(self.id)
-            self.end(GatewayError("client.outdated", f"The state cannot be read: {error}"))
+            self.end(error)
             return
         self.detail = detail
         self._port.tools.observe(self._state)
@@ -319,11 +316,3 @@ class Session:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-
-
-def _decode(frame: bytes) -> Event | None:
-    """None for an event of a newer gateway: it has a place, but no meaning here."""
-    try:
-        return decode_event(frame)
-    except ProtocolError:
-        return None

@@ -8,6 +8,7 @@ connection itself ends only by a close code of docs/protocol.md.
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,9 +17,11 @@ from functools import partial
 from gateway import __version__
 from gateway.auth import Authenticator, Grant
 from gateway.delivery.admission import Admission
+from gateway.delivery.answers import Asked, answer
 from gateway.delivery.control import Control
 from gateway.delivery.hub import Hub
 from gateway.delivery.lanes import Job, Lanes
+from gateway.delivery.outbox import Outbox
 from gateway.delivery.peer import Peer
 from gateway.delivery.refusal import refusal
 from gateway.delivery.roster import Roster
@@ -26,14 +29,13 @@ from gateway.delivery.subscriptions import Subscriptions
 from gateway.errors import BrokerUnavailable
 from gateway.limits import Clock, Strikes, TokenBucket
 from gateway.sessions.ids import random_id
-from gateway.sessions.store import Origin, Store
+from gateway.sessions.store import Store
 from gateway.settings import Settings
 from gateway.telemetry import Metrics
 from protocol import commands as cmd
 from protocol import frames as down
 from protocol.codec import decode_up, encode, error_frame
 from protocol.codes import CLOSES
-from protocol.detail import View
 from protocol.errors import ProtocolError, malformed
 
 MALFORMED_LIMIT, MALFORMED_WITHIN_S = 10, 60.0
@@ -45,6 +47,11 @@ GONE = 1005
 """Stands for a client that left by itself, however it did: no close code of ours."""
 CONTROL_LANE = "."
 """No session's: not an id."""
+PONG = encode(down.Pong())
+ACK = re.compile(
+    r'\{"type":"ack","session":"([A-Za-z0-9_-]{1,64})","seq":(0|[1-9][0-9]{0,14})\}'
+).fullmatch
+"""An ack as our clients write it; any other goes to the decoder."""
 RECEIVED = (cmd.Ack, cmd.PingUp, cmd.PongUp)
 
 Answer = Callable[[], Awaitable[down.Down | None]]
@@ -52,9 +59,9 @@ Answer = Callable[[], Awaitable[down.Down | None]]
 log = logging.getLogger("gateway.delivery")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class Delivery:
-    """What all connections of a process share."""
+    """What all connections of a process share; `settings` and `auth` are read at each use."""
 
     store: Store
     hub: Hub
@@ -72,6 +79,12 @@ class Delivery:
 class Connection:
     """One client. `run` it once; everything else is called by hub and roster."""
 
+    __slots__ = (
+        *("_before_hello", "_blocked_since", "_bucket", "_failures", "_floods", "_grant"),
+        *("_counts", "_in", "_lanes", "_malformed", "_outbox", "_peer", "_pinged_at"),
+        *("_subscriptions", "_told_expiring", "client", "close_code", "id", "wake"),
+    )
+
     def __init__(self, peer: Peer, delivery: Delivery) -> None:
         self._peer = peer
         self._in = delivery
@@ -79,12 +92,16 @@ class Connection:
         self.id = delivery.new_id("x")
         self.client = ""
         self.close_code: int | None = None
+        self.wake: Callable[[str], None] = _no_news
         self._grant: Grant | None = None
         self._subscriptions: Subscriptions | None = None
+        self._outbox: Outbox | None = None  # theirs
+        self._counts = delivery.hub.counts
         self._lanes: Lanes | None = None
         self._before_hello: list[bytes] = []
-        self._malformed = Strikes(MALFORMED_LIMIT, MALFORMED_WITHIN_S, clock)
-        self._floods = Strikes(FLOOD_LIMIT, FLOOD_WITHIN_S, clock)
+        # made for the first offence
+        self._malformed: Strikes | None = None
+        self._floods: Strikes | None = None
         self._bucket = TokenBucket(settings.frames_per_s, settings.frames_burst, clock)
         self._pinged_at = clock()
         self._blocked_since: float | None = None
@@ -109,6 +126,7 @@ class Connection:
             self.close(1012)
         finally:
             self._end()
+            self._counts.report(metrics)
             metrics.connections.dec()
             metrics.closed(self.close_code or GONE)
             principal = self._grant.principal if self._grant else None
@@ -133,45 +151,104 @@ class Connection:
         except TimeoutError:
             self.close(4454)
             return
+        self._peer.listen(self._heard)
         while await self._receive():
             pass
 
     async def _receive(self) -> bool:
+        """Takes a message that is waited for: always the first, later ones where `listen` can't."""
         message = await self._peer.receive()
         if message is None or self.close_code is not None:
             return False
-        self._in.metrics.bytes_up.inc(len(message))
-        if isinstance(message, bytes):
-            self._refuse(malformed("Frames are text, this message is binary."))
-            return True
-        for line in _lines(message):
-            self._in.metrics.frames_up.inc()
-            await self._frame(decode_up(line, self._in.settings.max_frame_bytes)[0])
+        for frame in self._frames(message):
+            if isinstance(frame, cmd.Hello) and self._subscriptions is None and self._bucket.take():
+                await self._hello(frame)
+            else:
+                self._frame(frame)
             if self.close_code is not None:
                 return False
         return True
 
-    async def _frame(self, frame: cmd.AnyUp | ProtocolError) -> None:
+    def _heard(self, message: str | bytes) -> None:
+        """Takes a message as it comes."""
+        try:
+            if self._heard_ack(message):
+                return
+            for frame in self._frames(message):
+                if self.close_code is not None:
+                    return
+                self._frame(frame)
+        except Exception:  # the top of a callback
+            log.exception("connection %s failed", self.id)
+            self.close(1012)
+
+    def _heard_ack(self, message: str | bytes) -> bool:
+        """Takes a single ack, which is most of what comes up, if nothing is against it."""
+        subscriptions = self._subscriptions
+        if (
+            not isinstance(message, str)
+            or (ack := ACK(message)) is None
+            or subscriptions is None
+            or self.close_code is not None
+            or len(message) > self._in.settings.max_frame_bytes
+            or not self._bucket.take(SMALL_COST)
+        ):
+            return False
+        self._counts.frames_up += 1
+        self._counts.bytes_up += len(message)
+        session, seq = ack.groups()
+        self._ack(subscriptions, session, int(seq))
+        return True
+
+    def _ack(self, subscriptions: Subscriptions, session: str, seq: int) -> None:
+        try:
+            subscriptions.ack(session, seq)
+        except ProtocolError as error:
+            self._send(error_frame(error))
+        outbox = subscriptions.outbox
+        if outbox.line or outbox.control_frames:
+            self._in.hub.flush_soon(self)
+
+    def _frames(self, message: str | bytes) -> Iterator[cmd.AnyUp | ProtocolError]:
+        """One at a time: most of a flood is never looked at."""
+        up = self._counts
+        up.bytes_up += len(message)
+        if isinstance(message, bytes):
+            yield malformed("Frames are text, this message is binary.")
+            return
+        most, start = self._in.settings.max_frame_bytes, 0
+        while (end := message.find("\n", start)) >= 0:
+            up.frames_up += 1
+            yield decode_up(message[start:end], most)[0]
+            start = end + 1
+        up.frames_up += 1
+        yield decode_up(message[start:] if start else message, most)[0]
+
+    def _frame(self, frame: cmd.AnyUp | ProtocolError) -> None:
         if not self._bucket.take(SMALL_COST if isinstance(frame, RECEIVED) else 1):
             self._flood(frame)
         elif isinstance(frame, ProtocolError):
             self._refuse(frame)
         elif self._subscriptions is not None:
             self._dispatch(frame, self._subscriptions)
-        elif isinstance(frame, cmd.Hello):
-            await self._hello(frame)
         else:
             self._refuse(_echo(malformed("The first frame must be hello.", "$.type"), frame))
 
     def _flood(self, frame: cmd.AnyUp | ProtocolError) -> None:
         self._send(error_frame(_echo(ProtocolError("rate.limited"), frame)))
+        if self._floods is None:
+            self._floods = Strikes(FLOOD_LIMIT, FLOOD_WITHIN_S, self._in.clock)
         if self._floods.strike():
             self.close(4479)
 
     def _refuse(self, error: ProtocolError) -> None:
         """A frame that could not be read, or not here."""
         self._send(error_frame(error))
-        if error.code == "frame.malformed" and self._malformed.strike():
+        if error.code != "frame.malformed":
+            return
+        if self._malformed is None:
+            self._malformed = Strikes(MALFORMED_LIMIT, MALFORMED_WITHIN_S, self._in.clock)
+        if self._malformed.strike():
             self.close(4400)
 
     # --- hello
@@ -208,6 +285,8 @@ class Connection:
             count=self._in.metrics.subscriptions.inc,
             clock=self._in.clock,
         )
+        self._outbox = self._subscriptions.outbox
+        self.wake = self._subscriptions.wake
         for frame in self._before_hello:
             self._subscriptions.outbox.control(frame)
         self._before_hello.clear()
@@ -218,7 +297,9 @@ class Connection:
                 text = f"At most {most} subscriptions per connection."
                 self._send(error_frame(_echo(ProtocolError("limit.exceeded", text), options)))
                 continue
-            self._queue(options, options.session, partial(self._subscribe, options, None))
+            self._queue(
+                options, options.session, partial(self._subscriptions.subscribe, options, None)
+            )
 
     def _welcome(self, grant: Grant) -> None:
         settings = self._in.settings
@@ -237,30 +318,24 @@ class Connection:
 
     def _dispatch(self, frame: cmd.AnyUp, subscriptions: Subscriptions) -> None:
         match frame:
-            case cmd.Hello():
-                self._refuse(malformed("There was a hello already.", "$.type"))
+            case cmd.Ack():
+                self._ack(subscriptions, frame.session, frame.seq)
             case cmd.PingUp():
-                self._send(encode(down.Pong()))
+                self._send(PONG)
             case cmd.PongUp():
                 pass
-            case cmd.Ack():
-                try:
-                    subscriptions.ack(frame.session, frame.seq)
-                except ProtocolError as error:
-                    self._send(error_frame(error))
-                self._in.hub.flush_soon(self)
-            case cmd.SessionSubscribe():
-                self._queue(frame, frame.session, partial(self._subscribe, frame, frame.id))
-            case cmd.SessionUnsubscribe():
-                self._queue(frame, frame.session, partial(self._unsubscribe, frame))
-            case cmd.SessionMessages():
-                self._queue(frame, frame.session, partial(self._messages, frame))
-            case cmd.SessionList():
-                self._queue(frame, "", partial(self._list, frame))
+            case cmd.Hello():
+                self._refuse(malformed("There was a hello already.", "$.type"))
             case cmd.AuthRefresh():
                 self._queue(frame, "", partial(self._refresh, frame))
+            case cmd.SessionList():
+                self._ask(frame, "", subscriptions)
             case _:
-                self._queue(frame, frame.session or "", partial(self._submit, frame))
+                self._ask(frame, frame.session or "", subscriptions)
+
+    def _ask(self, frame: Asked, lane: str, subscriptions: Subscriptions) -> None:
+        work = partial(answer, frame, self._in.store, subscriptions, self.client)
+        self._queue(frame, lane, work)
 
     def _queue(self, frame: cmd.AnyUp | cmd.SubscriptionOptions, lane: str, work: Answer) -> None:
         assert self._lanes is not None
@@ -283,14 +358,14 @@ class Connection:
             return
         metrics, began, code = self._in.metrics, self._in.clock(), "ok"
         try:
-            answer = await self._tried(work, failures)
+            told = await self._tried(work, failures)
         except Exception as error:  # noqa: BLE001 - the top of a task; `refusal` logs the unknown
             refused = _echo(refusal(error, None, None), frame)
             code = refused.code
             self._send(error_frame(refused))
         else:
-            if answer is not None:
-                self._send(encode(answer))
+            if told is not None:
+                self._send(encode(told))
             self._in.hub.flush_soon(self)
         metrics.command(str(type(frame).__struct_config__.tag or "hello"), code)
         metrics.command_seconds.observe(self._in.clock() - began)
@@ -308,39 +383,6 @@ class Connection:
         except BrokerUnavailable:
             self._failures += 1
             raise
-
-    async def _subscribe(
-        self,
-        options: cmd.SubscriptionOptions | cmd.SessionSubscribe,
-        id: str | None,  # noqa: A002 - the wire's name
-    ) -> None:
-        assert self._subscriptions is not None
-        await self._subscriptions.subscribe(options, id)
-
-    async def _unsubscribe(self, frame: cmd.SessionUnsubscribe) -> down.Ok:
-        assert self._subscriptions is not None
-        self._subscriptions.unsubscribe(frame.session)
-        return down.Ok(id=frame.id)
-
-    async def _submit(self, command: cmd.DecidedCommand) -> down.Ok:
-        assert self._grant is not None
-        origin = Origin(self._grant.principal, self.client)
-        return await self._in.store.submit(command, origin)
-
-    async def _messages(self, frame: cmd.SessionMessages) -> down.Ok:
-        assert self._grant is not None
-        assert self._subscriptions is not None
-        messages, calls, more = await self._in.store.messages(
-            frame.session, self._grant.principal, frame.before, frame.limit
-        )
-        view = self._subscriptions.view(frame.session) or View(self._grant.detail)
-        seen = [view.message(message, calls) for message in messages]
-        return down.Ok(id=frame.id, messages=seen, more=more)
-
-    async def _list(self, frame: cmd.SessionList) -> down.Ok:
-        assert self._grant is not None
-        rows, more = await self._in.store.sessions(self._grant.principal, frame.limit, frame.before)
-        return down.Ok(id=frame.id, sessions=rows, more=more)
 
     async def _refresh(self, frame: cmd.AuthRefresh) -> down.Ok | None:
         assert self._grant is not None
@@ -368,22 +410,22 @@ class Connection:
                 self.close(4458)
         self._in.hub.flush_soon(self)
 
-    def wake(self, session: str) -> None:
-        """A session has news."""
-        if self._subscriptions is not None:
-            self._subscriptions.wake(session)
-
     def flush(self) -> None:
         """Writes what waits, as far as the transport takes it. Never waits."""
-        if self._subscriptions is None:
+        outbox = self._outbox
+        if outbox is None:
             self._flush_early()
             return
-        outbox, peer, hub = self._subscriptions.outbox, self._peer, self._in.hub
-        while not outbox.empty and self.close_code is None and peer.writable:
+        peer = self._peer
+        while self.close_code is None and peer.writable:
             message, frames = outbox.take()
             if frames:
                 peer.write(message)
-                hub.count(frames, len(message))
+                down = self._counts
+                down.frames_down += frames
+                down.bytes_down += len(message)
+            if not (outbox.line or outbox.control_frames):
+                return
 
     def _flush_early(self) -> None:
         """The errors before `hello`."""
@@ -454,13 +496,8 @@ class Connection:
         self._peer.close(code, CLOSES[code].text)
 
 
-def _lines(message: str) -> Iterator[str]:
-    """The lines of a message, one at a time: most of a flood is never looked at."""
-    start = 0
-    while (end := message.find("\n", start)) >= 0:
-        yield message[start:end]
-        start = end + 1
-    yield message[start:]
+def _no_news(_session: str) -> None:
+    """Nobody is subscribed before hello."""
 
 
 def _echo(error: ProtocolError, frame: object) -> ProtocolError:

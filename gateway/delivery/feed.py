@@ -8,17 +8,21 @@ and knows no connection, only that somebody follows.
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any
+
+import msgspec
 
 from gateway.broker.base import News
 from protocol.codec import decode_event, encode, splice
-from protocol.detail import View, without_provider
+from protocol.detail import KINDS, View, without_provider
 from protocol.events import Event, ToolCallStarted
 from protocol.state import State
 
 PROVIDER = b'"provider":'
 CALL_STARTED = b'"tool_call.started"'
 DELTA = b'{"type":"message.delta"'
+PLAIN = (b'"type":"message.delta"', b'"type":"custom"', b'"type":"tool_call.delta"')
+"""How events begin, behind their brace, of which a feed notes nothing and which hide nothing."""
 DELETED = b'{"type":"session.deleted"'
 RUN = b'{"type":"run.'
 WORK_BEGINS = (b"started", b"retrying", b"resumed")
@@ -31,19 +35,30 @@ LOST = "-"
 Tools = frozenset[str]
 
 
+class Peek(msgspec.Struct, gc=False):
+    """All that decides who sees a delta."""
+
+    type: Any = None
+    kind: Any = None
+
+
+_peek = msgspec.json.Decoder(Peek).decode
+
+
 class Entry:
     """One event: its frame for `full`, and what other views of it are, made when asked for."""
 
     __slots__ = ("_event", "_views", "body", "frame", "seq", "session")
 
-    def __init__(self, session: str, seq: int, body: bytes) -> None:
+    def __init__(self, session: str, seq: int, body: bytes, frame: bytes | None = None) -> None:
         self.session = session
         self.seq = seq
-        if PROVIDER in body:
+        if frame is None:
             body = _stripped(body)
+            # b"": an event that this version does not know and that holds a provider's data
+            frame = splice(body, session, seq) if body else b""
         self.body = body
-        # b"": an event that this version does not know and that holds a provider's data
-        self.frame = splice(body, session, seq) if body else b""
+        self.frame = frame
         self._event: Event | None = None
         self._views: dict[tuple[int, Tools], bytes] | None = None
 
@@ -80,6 +95,8 @@ class Entry:
 
 def _stripped(body: bytes) -> bytes:
     """The body without a provider's private data, which leaves at no detail (docs/protocol.md)."""
+    if PROVIDER not in body:
+        return body
     event = decode_event(body)
     if event is None:
         return b""
@@ -116,83 +133,177 @@ class CallNames:
             del self._names[next(iter(self._names))]
 
 
-class Chunk(NamedTuple):
-    """Frames of consecutive events, joined once for all who stand at the same cursor."""
+class Chunk(msgspec.Struct, gc=False):
+    """What a view sees of the events behind a cursor, joined once for all who stand there."""
 
+    after: int
+    last: int
     message: bytes
     frames: int
-    last: int
+    runs: tuple[tuple[int, int], ...] | None
+    """The seqs of its frames as runs (first, last); None: all of them."""
+    hidden_before: int = 0
+    """Hidden events before the first frame; all of them if there is none."""
+    hidden_behind: int = 0
+    """The same behind the last frame."""
+
+
+NO_CHUNK = Chunk(-1, -1, b"", 0, None)
+FULL_VIEW = View("full")
 
 
 class Feed:
-    """A ring of entries, dense from `first` to `last`, bounded by count and bytes.
+    """A ring of frames, dense from `first` to `last`, bounded by count and bytes.
 
     `epoch` is empty until a position is known. `behind` says that something is missing: the hub
     then reads the log. One event is always kept, whatever its size.
     """
 
+    __slots__ = (
+        *("_bytes", "doubted", "_entries", "_epoch", "_head", "_max_bytes", "_max_events"),
+        *(
+            "_seen",
+            "calls",
+            "deleted",
+            "epoch",
+            "heard",
+            "last",
+            "live",
+            "newest",
+            "ring",
+            "session",
+        ),
+    )
+
     def __init__(self, session: str, *, max_events: int = 2048, max_bytes: int = 4 << 20) -> None:
         self.session = session
         self.epoch = ""
+        self._epoch = b""
         self.last = 0
         self.calls = CallNames()
         self.live = False  # whether a run is at work, as far as its events were seen
         self.deleted = False
         self.heard = 0  # the highest seq that anybody spoke of
-        self._doubt = False
-        self._ring: deque[Entry] = deque()
+        self.doubted = False
+        self._head = b'{"session":"%b","seq":' % session.encode()
+        self.ring: deque[bytes] = deque()
+        """Frames for `full`, of which b"" hides its event. Only read elsewhere."""
         self._bytes = 0
-        self._chunk: tuple[int, Chunk | None] = (-1, None)  # cursor -> chunk, the newest only
+        self._entries: dict[int, Entry] = {}  # seq -> entry, of those in the ring that were asked
+        self.newest = NO_CHUNK  # the last that was made for `full`
+        self._seen: dict[tuple[int, Tools], Chunk] = {}  # the newest for other views
         self._max_events = max_events
         self._max_bytes = max_bytes
 
     @property
     def first(self) -> int:
-        """The seq of the oldest entry; `last + 1` if there is none."""
-        return self.last + 1 - len(self._ring)
+        """The seq of the oldest event; `last + 1` if there is none."""
+        return self.last + 1 - len(self.ring)
 
     @property
     def behind(self) -> bool:
         """Whether the log may hold what this feed lacks."""
-        return self._doubt or (self.epoch != "" and self.heard > self.last)
+        return self.doubted or (self.heard > self.last and self.epoch != "")
 
     def accept(self, news: News) -> bool:
-        """Takes news in; True if there are new entries. Look at `behind` afterwards."""
-        if news.epoch == "" or (self.epoch and news.epoch != self.epoch):
-            self._doubt = True
-            return False
+        """Takes news in; True if there are new events. Look at `behind` afterwards."""
+        epoch = news.epoch
+        if epoch != self.epoch:
+            if epoch == "" or self.epoch:
+                self.doubted = True
+                return False
+            if news.bodies:
+                self.restart(epoch, news.first - 1)
         self.heard = max(self.heard, news.last)
-        if not news.bodies:
+        if news.first != self.last + 1:
+            return self.extend(enumerate(news.bodies, news.first))
+        self._append(news.bodies)
+        return bool(news.bodies)
+
+    def hear(self, epoch: bytes, first: bytes, count: bytes, text: bytes) -> bool:
+        """Takes news as it is published, if it is of the usual kind; else nothing: `accept` it.
+
+        `text` is the bodies, one per line, each without its opening brace. In one piece: each event
+        of each session comes here, and what it touches costs more than what it does: docs/adr/0018.
+        """
+        last = self.last
+        if (
+            epoch != self._epoch
+            or first != b"%d" % (last + 1)
+            or self.heard != last
+            or self.doubted
+            or not epoch
+        ):
             return False
-        if not self.epoch:
-            self.restart(news.epoch, news.first - 1)
-        return self.extend(enumerate(news.bodies, news.first))
+        ring = self.ring
+        if count == b"1":
+            if not text.startswith(PLAIN):
+                return False
+            frame = b"".join((self._head, first, b",", text))
+            ring.append(frame)
+            self._bytes += len(frame)
+            self.last = self.heard = last + 1
+        elif not self._hear_many(count, text):
+            return False
+        if self._bytes > self._max_bytes or len(ring) > self._max_events:
+            self._trim()
+        return True
+
+    def _hear_many(self, count: bytes, text: bytes) -> bool:
+        bodies = text.split(b"\n{")
+        if b"%d" % len(bodies) != count or not all(body.startswith(PLAIN) for body in bodies):
+            return False
+        head, seq = self._head, self.last
+        for body in bodies:
+            seq += 1
+            frame = b"%b%d,%b" % (head, seq, body)
+            self.ring.append(frame)
+            self._bytes += len(frame)
+        self.last = self.heard = seq
+        return True
 
     def extend(self, events: Iterable[tuple[int, bytes]]) -> bool:
         """Appends those (seq, body) that follow on the newest; True if there was one."""
-        before = self.last
+        bodies: list[bytes] = []
         for seq, body in events:
-            if seq == self.last + 1:
-                self._append(Entry(self.session, seq, body))
+            if seq == self.last + len(bodies) + 1:
+                bodies.append(body)
+        self._append(bodies)
         self.heard = max(self.heard, self.last)
-        return self.last > before
+        return bool(bodies)
 
-    def _append(self, entry: Entry) -> None:
-        self._ring.append(entry)
-        self._chunk = (-1, None)
-        self.last = entry.seq
-        self._bytes += len(entry.frame)
-        self.calls.note(entry)
-        body = entry.body
+    def _append(self, bodies: Sequence[bytes]) -> None:
+        ring, head, seq = self.ring, self._head, self.last
+        for body in bodies:
+            self.last = seq = seq + 1
+            if body.startswith(DELTA):  # nothing that must be noted is ever in a delta
+                frame = b"%b%d,%b" % (head, seq, body[1:])
+            else:
+                bare = self._noted(body)
+                frame = b"%b%d,%b" % (head, seq, bare[1:]) if bare else b""
+            ring.append(frame)
+            self._bytes += len(frame)
+        if self._bytes > self._max_bytes or len(ring) > self._max_events:
+            self._trim()
+
+    def _noted(self, body: bytes) -> bytes:
+        """The body as it may leave; what it says of calls and runs is kept."""
         self.deleted = body.startswith(DELETED)
         if body.startswith(RUN):
             self.live = body.startswith(WORK_BEGINS, len(RUN)) or (
                 self.live and not body.startswith(WORK_ENDS, len(RUN))
             )
-        while len(self._ring) > 1 and (
-            len(self._ring) > self._max_events or self._bytes > self._max_bytes
-        ):
-            self._bytes -= len(self._ring.popleft().frame)
+        body = _stripped(body)
+        if CALL_STARTED in body:
+            self.calls.note(Entry(self.session, self.last, body))
+        return body
+
+    def _trim(self) -> None:
+        ring = self.ring
+        while len(ring) > 1 and (len(ring) > self._max_events or self._bytes > self._max_bytes):
+            self._bytes -= len(ring.popleft())
+            if self._entries:
+                self._entries.pop(self.first - 1, None)
 
     def begin(self, epoch: str, seq: int) -> bool:
         """A loaded state stands at `seq` of `epoch`; False if the feed is of another epoch."""
@@ -203,12 +314,15 @@ class Feed:
         return self.epoch == epoch
 
     def restart(self, epoch: str, seq: int) -> None:
-        """Forgets the entries: the log stands at `seq` of `epoch`."""
-        self._ring.clear()
-        self._chunk = (-1, None)
+        """Forgets the events: the log stands at `seq` of `epoch`."""
+        self.ring.clear()
+        self._entries.clear()
+        self.newest = NO_CHUNK
+        self._seen.clear()
         self._bytes = 0
         self.epoch, self.last = epoch, seq
-        self.heard, self._doubt, self.deleted = seq, False, False
+        self._epoch = epoch.encode()
+        self.heard, self.doubted, self.deleted = seq, False, False
 
     def lose(self) -> None:
         """The log is gone; subscribers must load the session and be told."""
@@ -216,36 +330,103 @@ class Feed:
 
     def doubt(self) -> None:
         """Something may be missing: `behind` until somebody has looked."""
-        self._doubt = True
+        self.doubted = True
 
     def stands_at(self, seq: int) -> None:
         """Somebody looked: the log of this epoch stands at `seq`."""
-        self._doubt = False
+        self.doubted = False
         self.heard = max(seq, self.heard, self.last)
 
-    def chunk(self, cursor: int) -> Chunk | None:
-        """All frames behind a cursor as one; None if these are none, many or not all visible."""
-        if cursor >= self.last:
-            return None
-        if self._chunk[0] != cursor:
-            self._chunk = (cursor, self._joined(cursor))
-        return self._chunk[1]
+    # --- what is behind a cursor
 
-    def _joined(self, cursor: int) -> Chunk | None:
-        if self.last - cursor > CHUNK_EVENTS:
+    def chunk(self, cursor: int, view: View) -> Chunk | None:
+        """What `view` sees behind a cursor; None if there is nothing new or too much at once."""
+        if view.detail == "full":
+            return self.joined(cursor)
+        key = (view.level, view.tools)
+        chunk = self._seen.get(key)
+        if chunk is None or chunk.after != cursor or chunk.last != self.last:
+            frames = self._newest(cursor)
+            chunk = None if frames is None else self._filtered(cursor, frames, view)
+            if chunk is not None:
+                self._seen[key] = chunk
+        return chunk
+
+    def joined(self, cursor: int) -> Chunk | None:
+        """`chunk` for `full`; look first whether it is `newest`."""
+        last = self.last
+        if self.newest.after == cursor and self.newest.last == last:
+            return self.newest
+        if last == cursor + 1 and self.ring and 0 < len(self.ring[-1]) <= CHUNK_BYTES:
+            self.newest = Chunk(cursor, last, self.ring[-1], 1, None)
+            return self.newest
+        frames = self._newest(cursor)
+        if frames is None:
             return None
-        frames = [entry.frame for entry in self.after(cursor) or ()]
-        if not frames or not all(frames) or sum(map(len, frames)) > CHUNK_BYTES:
+        if not all(frames):
+            return self._filtered(cursor, frames, FULL_VIEW)
+        message = b"\n".join(frames)
+        if len(message) > CHUNK_BYTES:
             return None
-        return Chunk(b"\n".join(frames), len(frames), self.last)
+        self.newest = Chunk(cursor, last, message, len(frames), None)
+        return self.newest
+
+    def _newest(self, cursor: int) -> Sequence[bytes] | None:
+        """The frames behind a cursor, if they are few."""
+        count = self.last - cursor
+        if not 0 < count <= min(CHUNK_EVENTS, len(self.ring)):
+            return None
+        frames = list(islice(reversed(self.ring), count))
+        frames.reverse()
+        return frames
+
+    def _filtered(self, cursor: int, frames: Sequence[bytes], view: View) -> Chunk | None:
+        visible: list[bytes] = []
+        runs: list[tuple[int, int]] = []
+        before = behind = 0
+        for seq, frame in enumerate(frames, cursor + 1):
+            seen = frame if view.detail == "full" else self._seen_by(view, seq, frame)
+            if seen:
+                visible.append(seen)
+                first = runs.pop()[0] if runs and runs[-1][1] == seq - 1 else seq
+                runs.append((first, seq))
+                behind = 0
+            elif visible:
+                behind += 1
+            else:
+                before += 1
+        message = b"\n".join(visible)
+        if len(message) > CHUNK_BYTES:
+            return None
+        return Chunk(cursor, self.last, message, len(visible), tuple(runs), before, behind)
+
+    def _seen_by(self, view: View, seq: int, frame: bytes) -> bytes:
+        """One frame as a view sees it. Nearly all are deltas: their kind decides."""
+        if not frame:
+            return frame
+        peek = _peek(frame)
+        if peek.type == "message.delta" and peek.kind in KINDS:
+            return frame if KINDS[peek.kind] <= view.level else b""
+        return self._entry(seq, frame).seen(view, self.calls)
+
+    def _entry(self, seq: int, frame: bytes) -> Entry:
+        entry = self._entries.get(seq)
+        if entry is None:
+            body = b"{" + frame[len(self._head) + len(str(seq)) + 1 :] if frame else b""
+            entry = self._entries[seq] = Entry(self.session, seq, body, frame)
+        return entry
+
+    def reaches(self, cursor: int) -> bool:
+        """Whether everything behind a cursor is here."""
+        return self.last - cursor <= len(self.ring)
 
     def after(self, cursor: int) -> Sequence[Entry] | None:
         """The entries behind a cursor, in order; None if the feed does not reach back."""
         count = self.last - cursor
         if count <= 0:
             return ()
-        if count > len(self._ring):
+        if count > len(self.ring):
             return None
-        newest = list(islice(reversed(self._ring), count))
+        newest = list(islice(reversed(self.ring), count))
         newest.reverse()
-        return newest
+        return [self._entry(seq, frame) for seq, frame in enumerate(newest, cursor + 1)]

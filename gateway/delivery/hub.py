@@ -10,8 +10,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 from gateway.broker.base import Broker, Head, News
@@ -22,6 +23,8 @@ from gateway.telemetry import Metrics
 from protocol.state import State
 
 FLUSH_S = 0.005
+FLUSHES = 8
+"""After so many the time is looked at."""
 TICK_S = 1.0
 RECONCILE_LIVE_S = 10.0
 RECONCILE_S = 60.0
@@ -34,7 +37,7 @@ log = logging.getLogger("gateway.delivery")
 class Subscriber(Protocol):
     """A connection, as the hub sees it. All synchronous; none may block."""
 
-    def wake(self, session: str) -> None:
+    def wake(self, session: str, /) -> None:
         """The session's feed has news, or is another."""
         ...
 
@@ -47,18 +50,80 @@ class Subscriber(Protocol):
         ...
 
 
+def _nothing() -> None:
+    """There is not one subscriber."""
+
+
+class Counts:
+    """What connections count; it goes to the metrics now and then."""
+
+    __slots__ = ("bytes_down", "bytes_up", "frames_down", "frames_up")
+
+    def __init__(self) -> None:
+        self.frames_down = self.bytes_down = self.frames_up = self.bytes_up = 0
+
+    def report(self, metrics: Metrics) -> None:
+        """A counter of the metrics costs more than the rest of a frame."""
+        metrics.frames_down.inc(self.frames_down)
+        metrics.bytes_down.inc(self.bytes_down)
+        metrics.frames_up.inc(self.frames_up)
+        metrics.bytes_up.inc(self.bytes_up)
+        self.frames_down = self.bytes_down = self.frames_up = self.bytes_up = 0
+
+
 class _Follow:
     """A feed and who follows it."""
 
-    __slots__ = ("checked", "confirmed", "confirming", "feed", "subscribers", "users")
+    __slots__ = (
+        *("_hub", "checked", "confirmed", "confirming", "feed", "news", "only", "subscribers"),
+        *("users", "wake_only"),
+    )
 
-    def __init__(self, feed: Feed, now: float) -> None:
+    def __init__(self, hub: "Hub", feed: Feed, now: float) -> None:
+        self._hub = hub
         self.feed = feed
-        self.subscribers: dict[Subscriber, None] = {}
+        # whom news flushes -> what it calls before
+        self.subscribers: dict[Subscriber, Callable[[], None]] = {}
+        # of the subscribers and their calls, if it is one
+        self.only: Subscriber | None = None
+        self.wake_only: Callable[[], None] = _nothing
         self.users = 0  # follows asked for, also those not yet confirmed
         self.confirmed = False  # the broker delivers its news to us
         self.confirming = asyncio.Lock()
         self.checked = now
+        self.news = False  # its subscribers are not yet woken
+
+    def __call__(self, news: News) -> None:
+        """A `Follower`."""
+        self._hub.tell(self, news)
+
+    def hear(self, epoch: bytes, first: bytes, count: bytes, text: bytes) -> bool:
+        """A `Hearer`."""
+        if not self.feed.hear(epoch, first, count, text):
+            return False
+        hub, only = self._hub, self.only
+        if only is not None:
+            self.wake_only()
+            hub.woken[only] = None
+        elif not self.news:
+            self.news = True
+            hub.news_of.append(self)
+        if not hub.flushing:
+            hub.flush_later()
+        return True
+
+    def enter(self, subscriber: Subscriber, wake: Callable[[], None]) -> None:
+        self.subscribers[subscriber] = wake
+        self._count()
+
+    def leave(self, subscriber: Subscriber) -> None:
+        del self.subscribers[subscriber]
+        self._count()
+
+    def _count(self) -> None:
+        self.only, self.wake_only = None, _nothing
+        if len(self.subscribers) == 1:
+            ((self.only, self.wake_only),) = self.subscribers.items()
 
 
 class Hub:
@@ -79,11 +144,11 @@ class Hub:
         self._metrics = metrics or Metrics()
         self._clock = clock
         self._follows: dict[str, _Follow] = {}
-        self._woken: dict[Subscriber, None] = {}
+        self.woken: dict[Subscriber, object] = {}
         self._turn: deque[Subscriber] = deque()  # those of them that are next, first come first
-        self._flushing = False
-        self._frames_down = 0
-        self._bytes_down = 0
+        self.flushing = False
+        self.news_of: list[_Follow] = []
+        self.counts = Counts()
         self._behind: dict[str, None] = {}
         self._work = asyncio.Event()
         self._looked = clock()
@@ -98,25 +163,31 @@ class Hub:
         follow = self._follows.get(session)
         if follow is None:
             feed = Feed(session, max_events=self._max_events, max_bytes=self._max_bytes)
-            follow = self._follows[session] = _Follow(feed, self._clock())
+            follow = self._follows[session] = _Follow(self, feed, self._clock())
             self._metrics.feeds.inc()
         follow.users += 1
         try:
             async with follow.confirming:
                 if not follow.confirmed:
-                    await self._broker.follow(session, self._news)
+                    await self._broker.follow(session, follow)
                     follow.confirmed = True
         except BaseException:
             self._leave(session, follow)
             raise
-        follow.subscribers[subscriber] = None
+        follow.enter(subscriber, partial(subscriber.wake, session))
         return follow.feed
+
+    def wake_by(self, session: str, subscriber: Subscriber, wake: Callable[[], None]) -> None:
+        """News calls `wake` from now on, in place of the subscriber's own, while it follows."""
+        follow = self._follows.get(session)
+        if follow is not None and subscriber in follow.subscribers:
+            follow.enter(subscriber, wake)
 
     def unfollow(self, session: str, subscriber: Subscriber) -> None:
         """Ends what `follow` began."""
         follow = self._follows.get(session)
         if follow is not None and subscriber in follow.subscribers:
-            del follow.subscribers[subscriber]
+            follow.leave(subscriber)
             self._leave(session, follow)
 
     def _leave(self, session: str, follow: _Follow) -> None:
@@ -126,17 +197,22 @@ class Hub:
             self._behind.pop(session, None)
             self._metrics.feeds.dec()
             if follow.confirmed:
-                self._broker.unfollow(session, self._news)
+                self._broker.unfollow(session, follow)
 
     # --- news and flushing
 
-    def _news(self, news: News) -> None:
-        follow = self._follows.get(news.session)
-        if follow is None:
+    def tell(self, follow: _Follow, news: News) -> None:
+        """News of what is followed."""
+        feed = follow.feed
+        if self._follows.get(feed.session) is not follow:
             return
-        if follow.feed.accept(news):
-            self._wake_all(follow)
-        self._fill_if_behind(follow.feed)
+        if feed.accept(news) and not follow.news:
+            follow.news = True
+            self.news_of.append(follow)
+            if not self.flushing:
+                self.flush_later()
+        if feed.doubted or feed.heard != feed.last:
+            self._fill_if_behind(feed)
 
     def begin(self, feed: Feed, state: State) -> bool:
         """The feed is followed and the session was loaded since: where both stand.
@@ -157,47 +233,53 @@ class Hub:
             self._work.set()
 
     def _wake_all(self, follow: _Follow) -> None:
-        session = follow.feed.session
-        for subscriber in follow.subscribers:
-            subscriber.wake(session)
-        self._woken.update(follow.subscribers)
-        self._flush_later()
+        """At the end of the turn, once however many news there were."""
+        if not follow.news:
+            follow.news = True
+            self.news_of.append(follow)
+        self.flush_later()
 
     def flush_soon(self, subscriber: Subscriber) -> None:
         """Flushes it after this turn of the loop, once however often it is asked for."""
-        self._woken[subscriber] = None
-        self._flush_later()
+        self.woken[subscriber] = None
+        self.flush_later()
 
-    def count(self, frames: int, size: int) -> None:
-        """So much went down; told to the metrics once per turn."""
-        self._frames_down += frames
-        self._bytes_down += size
-
-    def _flush_later(self) -> None:
-        if not self._flushing:
-            self._flushing = True
+    def flush_later(self) -> None:
+        """At the end of this turn of the loop."""
+        if not self.flushing:
+            self.flushing = True
             asyncio.get_running_loop().call_soon(self._flush)
 
+    def _spread(self) -> None:
+        """Wakes who follows a session with news."""
+        for follow in self.news_of:
+            follow.news = False
+            for wake in follow.subscribers.values():
+                wake()
+            self.woken.update(follow.subscribers)
+        self.news_of.clear()
+
     def _flush(self) -> None:
-        until = self._clock() + FLUSH_S
-        turn = self._turn
-        while turn or self._woken:
+        clock, turn = self._clock, self._turn
+        until, done = clock() + FLUSH_S, 0
+        while True:
             if not turn:
-                turn.extend(self._woken)
-                self._woken.clear()
+                self._spread()
+                if not self.woken:
+                    break
+                turn.extend(self.woken)
+                self.woken.clear()
             subscriber = turn.popleft()
             try:
                 subscriber.flush()
             except Exception:  # the top of a callback: one connection's fault is not another's
                 log.exception("a flush failed")
                 subscriber.abort()
-            if self._clock() > until and (turn or self._woken):
+            done += 1
+            if done % FLUSHES == 0 and clock() > until and (turn or self.woken or self.news_of):
                 asyncio.get_running_loop().call_soon(self._flush)
                 return
-        self._flushing = False
-        self._metrics.frames_down.inc(self._frames_down)
-        self._metrics.bytes_down.inc(self._bytes_down)
-        self._frames_down = self._bytes_down = 0
+        self.flushing = False
 
     # --- truth
 
@@ -208,6 +290,7 @@ class Hub:
                 async with asyncio.timeout(TICK_S):
                     await self._work.wait()
             self._work.clear()
+            self.counts.report(self._metrics)
             self._look_for_overdue()
             sessions = list(self._behind)
             self._behind.clear()

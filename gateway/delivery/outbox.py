@@ -6,9 +6,9 @@ and is pulled when its turn comes. Nothing here knows the transport.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 
+from gateway.delivery.feed import CHUNK_BYTES
 from gateway.delivery.subscription import Need, Subscription
 
 TURN_BYTES = 64 * 1024
@@ -22,29 +22,37 @@ CONTROL_LIMIT_BYTES = 2 * 1024 * 1024
 class Outbox:
     """Bounded: `room` makes producers wait, `overflowing` means that the client is lost.
 
-    `need(subscription, need)` is called when a subscription left the line for any reason but its
-    turn; it comes back by `ready`.
+    `need(subscription, need)` is called when a subscription left the line and is not caught up; it
+    comes back by `ready`.
     """
+
+    __slots__ = ("_control_bytes", "_need", "_room", "control_frames", "line")
 
     def __init__(self, need: Callable[[Subscription, Need], None]) -> None:
         self._need = need
-        self._control: deque[bytes] = deque()
+        self.control_frames: list[bytes] = []
         self._control_bytes = 0
-        self._line: deque[Subscription] = deque()
-        self._room = asyncio.Event()
-        self._room.set()
+        self.line: list[Subscription] = []
+        self._room: asyncio.Event | None = None  # while too much waits
 
     async def room(self) -> None:
         """Returns when few control frames wait: before an answer is worked out, not after."""
-        await self._room.wait()
+        if self._room is not None:
+            await self._room.wait()
+
+    def _make_room(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None
 
     def close(self) -> None:
         """Nothing goes out any more: nobody waits for room."""
-        self._control.clear()
-        for subscription in self._line:
+        self.control_frames.clear()
+        self._control_bytes = 0
+        for subscription in self.line:
             subscription.in_line = False
-        self._line.clear()
-        self._room.set()
+        self.line.clear()
+        self._make_room()
 
     @property
     def overflowing(self) -> bool:
@@ -53,62 +61,81 @@ class Outbox:
 
     def control(self, frame: bytes) -> None:
         """A frame that is no event; goes out before all events that are not yet out."""
-        self._control.append(frame)
+        self.control_frames.append(frame)
         self._control_bytes += len(frame)
-        if self._control_bytes > CONTROL_BYTES:
-            self._room.clear()
+        if self._control_bytes > CONTROL_BYTES and self._room is None:
+            self._room = asyncio.Event()
 
     @property
     def empty(self) -> bool:
         """Whether nothing waits."""
-        return not self._line and not self._control
+        return not self.line and not self.control_frames
 
     def ready(self, subscription: Subscription) -> None:
         """There may be something to pull."""
         if not subscription.in_line:
             subscription.in_line = True
-            self._line.append(subscription)
+            self.line.append(subscription)
 
     def forget(self, subscription: Subscription) -> None:
         """The subscription is over."""
         if subscription.in_line:
             subscription.in_line = False
-            self._line.remove(subscription)
+            self.line.remove(subscription)
 
     def take(self) -> tuple[bytes, int]:
-        """The next message and how many frames it holds; empty if nothing waits."""
-        if len(self._line) == 1 and not self._control:
+        """The next message and how many frames it holds; none: nothing more waits."""
+        line = self.line
+        if len(line) == 1 and not self.control_frames:
             # the usual case, and all that most connections ever need
-            subscription = self._line[0]
-            if (chunk := subscription.chunk()) is not None:
-                self._line.clear()
-                subscription.in_line = False
+            only = line[0]
+            if frame := only.newest():
+                only.in_line = False
+                line.clear()
+                return frame, 1
+            if (chunk := only.chunk()) is not None:
+                only.in_line = False
+                line.clear()
                 return chunk.message, chunk.frames
-        frames, size = self._take_control()
-        while self._line and size < MESSAGE_BYTES:
-            subscription = self._line.popleft()
+        pieces, size = self._take_control()
+        count = len(pieces)
+        while line and size < MESSAGE_BYTES:
+            subscription = line.pop(0)
+            if size <= MESSAGE_BYTES - CHUNK_BYTES and (chunk := subscription.chunk()) is not None:
+                subscription.in_line = False
+                if chunk.frames:
+                    pieces.append(chunk.message)
+                    count += chunk.frames
+                    size += len(chunk.message) + 1
+                continue
             room = min(TURN_BYTES, MESSAGE_BYTES - size)
-            pulled, need = subscription.pull(room, must=not frames)
-            frames += pulled
+            pulled, need = subscription.pull(room, must=not pieces)
+            pieces += pulled
+            count += len(pulled)
             size += sum(map(len, pulled)) + len(pulled)
             if need is not Need.TURN:
                 subscription.in_line = False
-                self._need(subscription, need)
+                if need is not Need.NEWS:
+                    self._need(subscription, need)
             elif pulled:
-                self._line.append(subscription)
+                line.append(subscription)
             else:  # its next frame does not fit any more: first in the next message
-                self._line.appendleft(subscription)
+                line.insert(0, subscription)
                 break
-        return b"\n".join(frames), len(frames)
+        return b"\n".join(pieces), count
 
     def _take_control(self) -> tuple[list[bytes], int]:
-        frames: list[bytes] = []
-        size = 0
-        while self._control and (not frames or size + len(self._control[0]) <= MESSAGE_BYTES):
-            frame = self._control.popleft()
-            frames.append(frame)
+        waiting, size = self.control_frames, 0
+        for at, frame in enumerate(waiting):
+            if at and size + len(frame) > MESSAGE_BYTES:
+                frames = waiting[:at]
+                del waiting[:at]
+                break
             size += len(frame) + 1
-            self._control_bytes -= len(frame)
-        if frames and self._control_bytes <= CONTROL_BYTES:
-            self._room.set()
+        else:
+            frames = waiting.copy()
+            waiting.clear()
+        self._control_bytes -= size - len(frames)
+        if self._control_bytes <= CONTROL_BYTES:
+            self._make_room()
         return frames, size

@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Protocol
 
+Heard = Callable[[str | bytes], None]
+"""Takes a message as `Peer.receive` gives it; must not raise, must not block."""
+
 
 class Peer(Protocol):
     """One client as a stream of text messages.
@@ -26,6 +29,13 @@ class Peer(Protocol):
 
     async def receive(self) -> str | bytes | None:
         """The next message, bytes for a binary one; None when the client is gone or closed."""
+        ...
+
+    def listen(self, heard: Heard) -> None:
+        """Gives what came and comes to `heard`, where this transport can: without a task's turn.
+
+        `receive` then only returns at the end. Elsewhere messages are still to be received.
+        """
         ...
 
     def close(self, code: int, reason: str) -> None:

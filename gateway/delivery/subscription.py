@@ -36,6 +36,22 @@ class Need(enum.Enum):
 class Subscription:
     """A cursor on a feed. `replay_to`: the seq at which a replay ends, None after a state."""
 
+    __slots__ = (
+        *(
+            "_confirmed",
+            "_dense",
+            "_hidden",
+            "_view",
+            "_keeps_up",
+            "_lagging",
+            "_limit",
+            "_page",
+            "_window",
+        ),
+        *("acked", "cursor", "epoch", "feed", "full_since", "in_line", "line", "messages"),
+        *("replay_to", "told"),
+    )
+
     def __init__(
         self,
         feed: Feed,
@@ -50,6 +66,7 @@ class Subscription:
         self.view = view
         self.messages = messages
         self.in_line = False  # kept by the outbox
+        self.line: list[Subscription] = []  # the outbox's
         self.full_since: float | None = None  # kept by the connection's clock
         self._limit = window
         self.restart(epoch, cursor, replay_to=None)
@@ -63,9 +80,20 @@ class Subscription:
         self.acked = cursor
         self._confirmed = 0  # the highest ack since this beginning
         self._window = Window(self._limit) if self._limit else None
-        self._page: deque[Entry] = deque()
+        self._page: deque[Entry] | None = None
         self._hidden = 0
         self._lagging = replay_to is not None
+        self._keeps_up = replay_to is None
+
+    @property
+    def view(self) -> View:
+        """What it may see."""
+        return self._view
+
+    @view.setter
+    def view(self, view: View) -> None:
+        self._view = view
+        self._dense = view.detail == "full"
 
     @property
     def full(self) -> bool:
@@ -97,29 +125,86 @@ class Subscription:
         self._page = deque(entry for entry in entries if entry.seq > self.cursor)
         for entry in self._page:
             self.feed.calls.note(entry)
+        self._keeps_up = False
         return True
+
+    def wake(self) -> None:
+        """There may be something to pull."""
+        if not self.in_line:
+            self.in_line = True
+            self.line.append(self)
+
+    def newest(self) -> bytes:
+        """The frame of the one event behind the cursor, where that is all a pull would give.
+
+        Else nothing. In one piece, as `chunk`.
+        """
+        feed, last = self.feed, self.cursor + 1
+        if (
+            feed.last != last
+            or not self._dense
+            or not self._keeps_up
+            or self.epoch != feed.epoch
+            or not feed.ring
+            or not (frame := feed.ring[-1])
+        ):
+            return b""
+        window = self._window
+        if window is not None:
+            if window.room <= 0:
+                return b""
+            if window.last + 1 == last:
+                window.last = last
+                window.room -= 1
+            else:
+                window.sent(last, last)
+        self.cursor = self.told = last
+        return frame
 
     def chunk(self) -> Chunk | None:
         """What a pull would give, where that is the same for all who keep up; else None.
 
-        Only a full view sees the feed's frames as they are, one for each event.
+        Called for every frame that goes to everyone: hence in one piece.
         """
-        feed = self.feed
-        if self._special or self._page or self.epoch != feed.epoch:
+        feed, cursor = self.feed, self.cursor
+        if not self._keeps_up or self.epoch != feed.epoch:
             return None
-        chunk = feed.chunk(self.cursor)
+        if self._dense:
+            chunk = feed.newest
+            if chunk.after != cursor or chunk.last != feed.last:
+                chunk = feed.joined(cursor)
+        else:
+            chunk = feed.chunk(cursor, self.view)
         if chunk is None:
             return None
-        if self._window is not None:
-            if chunk.frames > self._window.room:
-                return None
-            self._window.sent(self.cursor + 1, chunk.last)
-        self.cursor = self.told = chunk.last
+        window = self._window
+        if window is not None and chunk.frames > window.room:
+            return None
+        if chunk.runs is not None:
+            return self._take_runs(chunk, chunk.runs)
+        last = self.cursor = self.told = chunk.last
+        if window is not None:
+            if window.last == cursor:
+                window.last = last
+                window.room -= chunk.frames
+            else:
+                window.sent(cursor + 1, last)
         return chunk
 
-    @property
-    def _special(self) -> bool:
-        return self._lagging or self.replay_to is not None or self.view.detail != "full"
+    def _take_runs(self, chunk: Chunk, runs: Sequence[tuple[int, int]]) -> Chunk | None:
+        """Takes a chunk with hidden events; None if a cursor is due within it."""
+        hidden = self._hidden + chunk.hidden_before
+        if hidden >= HIDDEN_IN_A_ROW:
+            return None
+        self._hidden = hidden
+        self.cursor = chunk.last
+        if runs:
+            self._hidden = chunk.hidden_behind
+            self.told = runs[-1][1]
+            if self._window is not None:
+                for first, last in runs:
+                    self._window.sent(first, last)
+        return chunk
 
     def pull(self, max_bytes: int, *, must: bool) -> tuple[list[bytes], Need]:
         """The next frames, at most `max_bytes` of them, and why there are no more.
@@ -127,23 +212,27 @@ class Subscription:
         With `must` there is at least one if there is any, however large.
         """
         frames: list[bytes] = []
-        room = max_bytes
+        need = self._pull(frames, max_bytes, must)
+        self._keeps_up = not (self._lagging or self.replay_to is not None or self._page)
+        return frames, need
+
+    def _pull(self, frames: list[bytes], room: int, must: bool) -> Need:
         while True:
             if self.epoch != self.feed.epoch:
-                return frames, Need.STATE
+                return Need.STATE
             if self.cursor == self.replay_to:
                 frames.append(self._end_replay())
             entries = self._source()
             if entries is None:
-                return frames, Need.LOG
+                return Need.LOG
             if not entries:
                 self._lagging = False
-                return frames, Need.NEWS
+                return Need.NEWS
             size, need = self._take(entries, frames, room, must and not frames)
             room -= size
             if need is not None:
                 self._lagging = True
-                return frames, need
+                return need
 
     def _source(self) -> Sequence[Entry] | None:
         """The entries behind the cursor, not beyond the end of a replay; None: read the log."""

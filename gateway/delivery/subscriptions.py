@@ -49,6 +49,11 @@ def granted(wish: Detail | None, grant: Grant) -> Detail:
 class Subscriptions:
     """By session; `work` queues a job in a session's lane, `subscriber` is the connection."""
 
+    __slots__ = (
+        *("_all", "_clock", "_count", "_fetching", "_hub", "_most", "_places", "_store"),
+        *("_stuck", "_subscriber", "_work", "grant", "outbox"),
+    )
+
     def __init__(
         self,
         hub: Hub,
@@ -83,10 +88,12 @@ class Subscriptions:
         subscription = self._all.get(session)
         return None if subscription is None else subscription.view
 
-    def wake(self, session: str) -> None:
+    def wake(self, session: str, /) -> None:
         """There is news of a session."""
-        if (subscription := self._all.get(session)) is not None:
-            self.outbox.ready(subscription)
+        subscription = self._all.get(session)
+        if subscription is not None and not subscription.in_line:
+            subscription.in_line = True
+            self.outbox.line.append(subscription)
 
     def ack(self, session: str, seq: int) -> None:
         """The page has everything up to `seq`. Raises `ProtocolError` `cursor.invalid`."""
@@ -149,7 +156,7 @@ class Subscriptions:
             and (options.epoch == epoch or (options.epoch is None and after == 0))
         )
         page = None
-        if resumed and after is not None and after < head and feed.after(after) is None:
+        if resumed and after is not None and after < head and not feed.reaches(after):
             try:
                 page = await self._store.broker.read(feed.session, after, PAGE_EVENTS, epoch=epoch)
             except (Trimmed, EpochChanged, SessionMissing):
@@ -168,7 +175,9 @@ class Subscriptions:
             self.outbox.forget(old)
         else:
             self._count(1)
+        subscription.line = self.outbox.line
         self._all[feed.session] = subscription
+        self._hub.wake_by(feed.session, self._subscriber, subscription.wake)
         if resumed and after is not None:
             self._resume(subscription, id, epoch, after, head)
             if page:

@@ -8,30 +8,39 @@ MAX_WINDOW = 8192
 class Window:
     """Frames sent, as runs of seqs with one frame each; what is merged counts as one frame."""
 
-    __slots__ = ("_limit", "_runs", "_unacked")
+    __slots__ = ("_first", "_older", "last", "room")
 
     def __init__(self, limit: int) -> None:
-        self._limit = min(limit, MAX_WINDOW)
-        self._runs: deque[tuple[int, int]] = deque()  # (first, last)
-        self._unacked = 0
-
-    @property
-    def room(self) -> int:
-        """How many frames more may be sent."""
-        return self._limit - self._unacked
+        self.room = min(limit, MAX_WINDOW)  # how many frames more may be sent
+        # the newest run, which a frame of the next seq goes on; empty while `last` is below it
+        self._first = 1
+        self.last = 0
+        self._older: deque[tuple[int, int]] | None = None  # runs before it, if there are any
 
     def sent(self, first: int, last: int) -> None:
         """One frame went out for each seq from `first` to `last`."""
-        self._unacked += last - first + 1
-        if self._runs and self._runs[-1][1] == first - 1:
-            first, _ = self._runs.pop()
-        self._runs.append((first, last))
+        self.room -= last - first + 1
+        if first != self.last + 1:
+            self._begin_run(first)
+        self.last = last
+
+    def _begin_run(self, first: int) -> None:
+        if self.last >= self._first:
+            if self._older is None:
+                self._older = deque()
+            self._older.append((self._first, self.last))
+        self._first = first
 
     def ack(self, seq: int) -> None:
         """Everything up to `seq` was received."""
-        while self._runs and self._runs[0][0] <= seq:
-            first, last = self._runs.popleft()
+        older = self._older
+        while older and older[0][0] <= seq:
+            first, last = older.popleft()
             if last > seq:
-                self._runs.appendleft((seq + 1, last))
+                older.appendleft((seq + 1, last))
                 last = seq
-            self._unacked -= last - first + 1
+            self.room += last - first + 1
+        acked = min(seq, self.last) - self._first + 1
+        if acked > 0:
+            self.room += acked
+            self._first += acked

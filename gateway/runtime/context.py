@@ -5,7 +5,8 @@ stopped or taken over, every verb raises `CancelledError`. Nothing of brokers, l
 shows here.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
@@ -28,6 +29,9 @@ from gateway.sessions.store import Store
 from protocol import events as ev
 from protocol.model import Run
 from protocol.values import FinishReason, Metadata, Tool, Usage
+
+PACED_S = 1.0
+"""Longer pauses are not worth sharing a timer."""
 
 
 class Decision(Struct, frozen=True, kw_only=True):
@@ -286,6 +290,21 @@ class RunContext:
         """Why the model stopped; `usage` instead of the sum over the run's messages."""
         self.finish_reason = finish_reason
         self.usage = usage
+
+    def pace(self, due: float) -> Awaitable[None]:
+        """Awaited, returns at `due` of the event loop's clock: for streams with their own rhythm.
+
+        Up to 3 ms early, and cheaper than `asyncio.sleep` when thousands of runs do it.
+        """
+        beat = self._keeper.beat
+        ahead = due - beat.loop.time()
+        if ahead > PACED_S:
+            return self._pace_long(due, ahead)
+        return beat.until(beat.time() + ahead)
+
+    async def _pace_long(self, due: float, ahead: float) -> None:
+        await asyncio.sleep(ahead - PACED_S)
+        await self.pace(due)
 
     @property
     def diverged(self) -> DivergedError | None:

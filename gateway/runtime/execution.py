@@ -7,8 +7,7 @@ write nothing.
 
 import asyncio
 import contextlib
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from math import inf
 from typing import cast
 
@@ -27,10 +26,11 @@ from gateway.errors import (
     Trimmed,
 )
 from gateway.runtime.agent import Agent
+from gateway.runtime.beat import Beat
 from gateway.runtime.calls import OUTCOME_UNKNOWN, Calls
 from gateway.runtime.context import Hold, RunContext
 from gateway.runtime.failures import AgentError
-from gateway.runtime.keeper import End, Keeper
+from gateway.runtime.keeper import Ear, End, Keeper
 from gateway.runtime.lease import Lease, LeaseTimes
 from gateway.runtime.plain import checked, clean, plain
 from gateway.runtime.replay import CommittedChild, Replay, children_of
@@ -75,7 +75,7 @@ class Execution:
         metrics: Metrics,
         since: float,
         new_id: NewId,
-        clock: Callable[[], float] = time.monotonic,
+        beat: Beat,
     ) -> None:
         self._store = store
         self._agent = agent
@@ -87,12 +87,12 @@ class Execution:
         self._keeper = Keeper(
             store.broker,
             attempt,
-            Lease(store.broker, claimed, times.lease, since=since, clock=clock),
+            Lease(store.broker, claimed, times.lease, since=since, clock=beat.time),
             coalesce_s=times.coalesce_s,
             park_after_s=inf if agent.resume == "none" else times.park_after_s,
-            clock=clock,
+            beat=beat,
         )
-        self._calls = Calls(self._keeper, agent.tools, metrics, lost=claimed.lost, clock=clock)
+        self._calls = Calls(self._keeper, agent.tools, metrics, lost=claimed.lost, clock=beat.time)
 
     def leave(self, *, now: bool) -> None:
         """The worker shuts down: give the run away as soon as (`now`: wherever) it stands."""
@@ -271,11 +271,12 @@ class Execution:
 
     @contextlib.asynccontextmanager
     async def _followed(self, claimed: Claimed) -> AsyncGenerator[None]:
-        await self._store.broker.follow(claimed.session, self._keeper.hear)
+        ear = Ear(self._keeper)
+        await self._store.broker.follow(claimed.session, ear)
         try:
             yield
         finally:
-            self._store.broker.unfollow(claimed.session, self._keeper.hear)
+            self._store.broker.unfollow(claimed.session, ear)
 
 
 def usage_of(state: State, run: str) -> Usage | None:

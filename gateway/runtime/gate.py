@@ -80,26 +80,55 @@ class Gate:
         self._tokens = tokens  # what ends a stretch of text
         self._marker = marker
         self._until = tags[0][1] if opened and tags else None  # the close tag awaited, in thinking
+        self._starts = self._first_characters()  # nothing to find in a piece without them
         self._pending = ""  # the beginning of a tag or of the marker, perhaps
         self._held: list[str] = []  # text that waits for the end of the step
         self._parts: list[tuple[Kind, list[str]] | None] = []  # None is a call
         self._called = False
+        # Of the part that the last piece went to, as long as another such piece goes there too.
+        self._flow: list[str] | None = None
 
     @property
     def pending(self) -> str:
         """What waits because it may be the beginning of a tag or of the marker."""
         return self._pending
 
+    def flows(self, piece: str) -> bool:
+        """Takes a piece that only goes on with the last one's part, as nearly all do; else False.
+
+        It does what `feed` would, which says where the piece belongs.
+        """
+        flow = self._flow
+        if flow is None:
+            return False
+        for start in self._starts:
+            if start in piece:
+                return False
+        flow.append(piece)
+        return True
+
     def feed(self, piece: str) -> list[Shown]:
         """The next piece of the step's text, cut anywhere."""
-        return self._scan(self._pending + piece, last=False)
+        self._flow = None
+        if self._pending:
+            return self._scan(self._pending + piece, last=False)
+        for start in self._starts:
+            if start in piece:
+                return self._scan(piece, last=False)
+        shown: list[Shown] = []
+        self._show(shown, piece)
+        if shown and (part := self._parts[-1]) is not None:
+            self._flow = part[1]
+        return shown
 
     def think(self, piece: str) -> list[Shown]:
         """Reasoning that came in a field of its own; no tags are looked for in it."""
+        self._flow = None
         return [self._add("thinking", piece)] if piece else []
 
     def call(self) -> list[Shown]:
         """A call begins: show what this returns before it. The call takes the next index."""
+        self._flow = None
         shown = self._scan(self._pending, last=True)  # no tag spans a call
         if not self._called:
             self._called = True
@@ -110,6 +139,7 @@ class Gate:
 
     def end(self) -> list[Shown]:
         """The step is over: the rest of what there is to show."""
+        self._flow = None
         shown = self._scan(self._pending, last=True)
         if not self._called:
             shown += self._release("text")
@@ -138,6 +168,11 @@ class Gate:
             self._tokens = list(self._closing)
         else:
             self._until = self._closing[token] if self._until is None else None
+        self._starts = self._first_characters()
+
+    def _first_characters(self) -> str:
+        tokens = self._tokens if self._until is None else [self._until]
+        return "".join({token[0] for token in tokens})
 
     def _show(self, shown: list[Shown], text: str) -> None:
         if not text:

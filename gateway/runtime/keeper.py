@@ -1,12 +1,16 @@
 """What goes on beside the agent in one attempt: appends, the lease, news, parking, the end.
 
-One task runs the keeper and it alone touches the attempt, so an append is never cut off by an
-agent that cancels what it awaits, and news are never folded while an append is in flight. The
+One task runs the keeper and only the keeper touches the attempt, so an append is never cut off by
+an agent that cancels what it awaits, and news are never folded while an append is in flight. The
 agent reaches it through the recorder, and waits for the session to change with `until`.
+
+While an agent streams, the keeper does nothing but append, and its task sleeps: the callback that
+finds something due begins the append, its answer's callback looks for more. That is the way of
+every token, and kept short. The task looks around, in a whole turn, only when something asked for
+its attention, and does what has to wait: steps, news, the lease, appends that went wrong, parking.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from math import inf
@@ -20,6 +24,7 @@ from gateway.errors import (
     Fenced,
     SessionMissing,
 )
+from gateway.runtime.beat import EARLY_S, Beat
 from gateway.runtime.lease import Lease
 from gateway.runtime.recorder import Recorder
 from gateway.sessions.attempt import Attempt
@@ -44,6 +49,28 @@ class _Waiter:
     """The calls and approvals waited for; None: something else, never parked."""
 
 
+class Ear:
+    """The broker's follower of one keeper; a `Hearer` (gateway/broker/followers.py)."""
+
+    __slots__ = ("_attempt", "_keeper")
+
+    def __init__(self, keeper: "Keeper") -> None:
+        self._keeper = keeper
+        self._attempt = keeper.attempt
+
+    def __call__(self, news: News) -> None:
+        self._keeper.hear(news)
+
+    def hear(self, epoch: bytes, first: bytes, count: bytes, text: bytes) -> bool:
+        """Drops what the attempt has appended itself, before anything is made of it."""
+        attempt = self._attempt
+        return (
+            int(first) + int(count) - 1 <= attempt.seq
+            and bool(text)
+            and epoch.decode() == attempt.claimed.epoch
+        )
+
+
 class Keeper:
     """Runs one attempt's side of things until it is over; see `End`."""
 
@@ -55,20 +82,31 @@ class Keeper:
         *,
         coalesce_s: float = 0.02,
         park_after_s: float = inf,
-        clock: Callable[[], float] = time.monotonic,
+        beat: Beat | None = None,
     ) -> None:
-        self.recorder = Recorder(self.wake, coalesce_s=coalesce_s, clock=clock)
+        self.beat = beat or Beat()
+        self._clock = self.beat.time
+        self.recorder = Recorder(self._recorded, coalesce_s=coalesce_s, clock=self._clock)
         self.attempt = attempt
         self.lease = lease
         self._broker = broker
         self._park_after_s = park_after_s
-        self._clock = clock
         self._run = ""
-        self._awake = asyncio.Event()
+        # Whether a whole turn is asked for.
+        self._attention = True
+        # Whether the recorder has something due.
+        self._ripe = False
+        # Where the task waits, if it does.
+        self._sleep: asyncio.Future[None] | None = None
+        # What a callback must not raise.
+        self._fault: Exception | None = None
+        # What calls for attention next, and when.
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = inf
         self._news: list[News] = []
         self._news_at = inf
         self._waiters: list[_Waiter] = []
-        self._seen_version = -1
+        self._seen_version = ("", -1)
         # What the run has announced to wait for since it waits; closed ones stay in it.
         self._announced: set[str] = set()
         self._idle_since: float | None = None
@@ -111,12 +149,14 @@ class Keeper:
 
     def wake(self) -> None:
         """Makes the keeper look around."""
-        self._awake.set()
+        self._attention = True
+        if not self.attempt.flying:  # else its answer does
+            self._stir()
 
     def hear(self, news: News) -> None:
-        """The broker's follower. Echoes of this attempt's own appends are dropped at once."""
-        session = self.attempt.session.state
-        if news.bodies and news.last <= session.seq and news.epoch == session.epoch:
+        """News of the session. Echoes of this attempt's own appends are dropped at once."""
+        attempt = self.attempt
+        if news.bodies and news.last <= attempt.seq and news.epoch == attempt.claimed.epoch:
             return
         self._news.append(news)
         self._news_at = -inf
@@ -133,16 +173,105 @@ class Keeper:
         self._run = run
         try:
             while True:
-                end = await self._turn()
-                if end is not None:
-                    return end
-                await self._rest()
+                if self._fault is not None:
+                    raise self._fault
+                if self.attempt.flying:
+                    await self._rest()
+                elif self.attempt.unsettled:
+                    await self._settle()
+                elif self._attention:
+                    self._attention = False
+                    end = await self._turn()
+                    if end is not None:
+                        return end
+                    self._set_alarm()
+                elif self._ripe:
+                    await self._append()
+                else:
+                    await self._rest()
         except (Fenced, SessionMissing):
             return "fenced"
         except EpochChanged:
             return "epoch"
         finally:
             self.recorder.close()
+            if self._alarm is not None:
+                self._alarm.cancel()
+
+    # --- waiting
+
+    def _recorded(self) -> None:
+        """The recorder has something due, now or later."""
+        if self.attempt.flying:  # its answer looks
+            return
+        due = self.recorder.due
+        if due == -inf:  # in the task: what else this turn of the loop says goes with it
+            self._ripe = True
+            self._stir()
+        else:
+            self.beat.at(due, self._ripen_if_due)
+
+    def _ripen_if_due(self) -> None:
+        # else what was due was taken meanwhile, with a step or the beginning of a part
+        if self.recorder.due - EARLY_S <= self._clock():
+            self._ripen()
+
+    def _ripen(self) -> None:
+        self._ripe = True
+        if self.attempt.flying or self._sleep is None or self._sleep.done():
+            return  # its answer looks, or the task, which is up
+        if self._attention or self.attempt.unsettled or self.recorder.wishes:
+            self._stir()
+        else:
+            self._append_soon()
+
+    def _append_soon(self) -> None:
+        """What is ripe, without a step in it, while the task sleeps."""
+        try:
+            batch = self.recorder.take(self.time())
+            self._ripe = False
+            if batch.stream:
+                self.attempt.stream_soon(batch.stream, self._heard)
+        except Exception as error:  # noqa: BLE001 - the task raises it
+            self._fault = error
+            self._stir()
+
+    def _heard(self) -> None:
+        """The answer to it."""
+        due = self.recorder.due
+        if due < inf:
+            if due - EARLY_S <= self._clock():
+                self._ripe = True
+            else:
+                self.beat.at(due, self._ripen_if_due)
+        if self._attention or self.attempt.unsettled:
+            self._stir()
+        elif self._ripe:
+            self._ripen()
+
+    async def _rest(self) -> None:
+        self._sleep = self.beat.loop.create_future()
+        await self._sleep
+
+    def _stir(self) -> None:
+        sleep = self._sleep
+        if sleep is not None and not sleep.done():
+            sleep.set_result(None)
+
+    def _set_alarm(self) -> None:
+        at = min(self.lease.due, self._news_at, self._park_at())
+        if at == self._alarm_at:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm, self._alarm_at = None, at
+        if at < inf:
+            delay = max(0.0, at - self._clock()) + EARLY_S
+            self._alarm = asyncio.get_running_loop().call_later(delay, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm, self._alarm_at = None, inf
+        self.wake()
 
     # --- one turn
 
@@ -152,7 +281,7 @@ class Keeper:
             # News may get lost: whoever still holds the lease also looks at the log.
             self.hear(News(self.state.session, "", 0, 0, 0, ()))
         await self._take_news()
-        if self._clock() >= self.recorder.due and not self._over():
+        if self._ripe and not self._over():
             await self._append()
         if self._over():
             return "over"
@@ -162,24 +291,18 @@ class Keeper:
             return "handed_over"
         return await self._park()
 
-    async def _rest(self) -> None:
-        """Until something is due or somebody wakes it."""
-        if not self._awake.is_set():
-            due = min(self.recorder.due, self.lease.due, self._news_at, self._park_at())
-            try:
-                async with asyncio.timeout(max(0.0, due - self._clock())):
-                    await self._awake.wait()
-            except TimeoutError:
-                pass
-        self._awake.clear()
-
     async def _append(self) -> None:
         batch = self.recorder.take(self.time())
-        if batch.wish is None:
-            if batch.stream:
-                await self.attempt.stream(batch.stream)
-            return
+        self._ripe = self.recorder.due == -inf
         wish = batch.wish
+        if wish is None:
+            if batch.stream:
+                reloads = self.attempt.reloads
+                await self.attempt.stream(batch.stream)
+                if self.attempt.reloads != reloads:
+                    self._attention = True
+            return
+        self._attention = True
         try:
             decision = await self.attempt.step(wish.step, batch.stream)
         except RuleBrokenError as error:
@@ -193,6 +316,12 @@ class Keeper:
         else:
             if not wish.answer.done():
                 wish.answer.set_result(decision)
+
+    async def _settle(self) -> None:
+        reloads = self.attempt.reloads
+        await self.attempt.settle()
+        if self.attempt.reloads != reloads:
+            self._attention = True
 
     async def _flush(self) -> None:
         while self.recorder.due < inf:
@@ -217,9 +346,10 @@ class Keeper:
     def _answer(self) -> None:
         """Wakes those whose condition holds now."""
         session = self.attempt.session
-        if session.version == self._seen_version:
+        version = self.attempt.claimed.epoch, session.version
+        if version == self._seen_version:
             return
-        self._seen_version = session.version
+        self._seen_version = version
         for waiter in self._waiters:
             if not waiter.answer.done() and waiter.condition(session):
                 waiter.answer.set_result(None)

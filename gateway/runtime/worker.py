@@ -15,6 +15,7 @@ from msgspec import Struct
 from gateway.broker.base import Claimed
 from gateway.errors import BrokerError, BrokerUnavailable, SessionMissing
 from gateway.runtime.agent import Agent
+from gateway.runtime.beat import Beat
 from gateway.runtime.execution import Execution, Times
 from gateway.runtime.lease import LeaseTimes
 from gateway.sessions.attempt import Attempt
@@ -81,6 +82,7 @@ class Worker:
         self._metrics = metrics or Metrics()
         self._new_id = new_id
         self._clock = clock
+        self._beat = Beat(clock)
         self._slots = asyncio.Semaphore(self._options.max_runs)
         # Held while a claim is in flight: cut off, it might hold a session that nobody runs.
         self._claiming = asyncio.Lock()
@@ -167,7 +169,7 @@ class Worker:
             metrics=self._metrics,
             since=since,
             new_id=self._new_id,
-            clock=self._clock,
+            beat=self._beat,
         )
         self._executions.add(execution)
         if self._stopping.is_set():

@@ -33,6 +33,7 @@ from protocol.values import (
     Usage,
 )
 
+_NOWHERE = (-1,)
 MAX_PART = 65_535
 """The greatest index that `protocol.values.Index` allows."""
 
@@ -109,13 +110,31 @@ class MessageWriter:
         self._texts: dict[int, list[str]] = {}
         # Of the part being written, the last one; None if it is not text.
         self._kind: Kind | None = None
+        # Its text so far; None also if nothing more may be written to it.
+        self._growing: list[str] | None = None
+        # The same, if it is where the gate's last piece went.
+        self._flowing: list[str] | None = None
         self._named: list[CallWriter] = []
 
     # --- text
 
     async def write(self, text: str) -> None:
         """Model text, cut anywhere; the gate tells answer, commentary and thinking apart."""
+        flowing, recorder = self._flowing, self._recorder
+        if (
+            flowing is not None
+            and flowing is self._growing
+            and not recorder.full
+            and text
+            and type(text) is str
+            and self._gate.flows(text)
+        ):
+            flowing.append(text)
+            recorder.delta(self.id, self._parts - 1, self._kind, text)
+            return
+        self._flowing = None
         await self._show(self._gate.feed(text))
+        self._flowing = self._growing
 
     async def think(self, text: str) -> None:
         """Reasoning that the model sent in a field of its own."""
@@ -123,15 +142,18 @@ class MessageWriter:
 
     async def text(self, text: str) -> None:
         """A piece of the answer, as it is."""
-        await self._add("text", text)
+        if not self._append("text", text):
+            await self._add("text", text)
 
     async def commentary(self, text: str) -> None:
         """What is said on the way to the answer."""
-        await self._add("commentary", text)
+        if not self._append("commentary", text):
+            await self._add("commentary", text)
 
     async def thinking(self, text: str) -> None:
         """Thinking, as it is."""
-        await self._add("thinking", text)
+        if not self._append("thinking", text):
+            await self._add("thinking", text)
 
     async def part(self, content: WholePart, *, index: int | None = None) -> int:
         """Adds a whole part, or replaces the one at `index`; returns its index."""
@@ -186,7 +208,7 @@ class MessageWriter:
         if self.ended:
             return
         await self._show(self._gate.end())
-        self.ended = True
+        self.ended, self._growing = True, None
         requests: list[inputs.CallRequest] = []
         invalid: dict[str, ErrorInfo] = {}
         for call in self._named:
@@ -205,7 +227,7 @@ class MessageWriter:
         """Ends the message as failed: its model step came to nothing."""
         if self.ended:
             return
-        self.ended = True
+        self.ended, self._growing = True, None
         if not self.committed:
             failed = {
                 c.id: ErrorInfo("tool.cancelled", "The model step failed.") for c in self._named
@@ -227,13 +249,30 @@ class MessageWriter:
         for piece in shown:
             match piece:
                 case Text():
-                    await self._add(piece.kind, piece.text, piece.part)
+                    if not self._append(piece.kind, piece.text, piece.part):
+                        await self._add(piece.kind, piece.text, piece.part)
                 case Replace():
                     for index in self._places[piece.part]:
                         text = clean("".join(self._texts[index]))
                         await self._place(index, _PARTS[piece.kind](text))
                 case _:
                     assert_never(piece)
+
+    def _append(self, kind: Kind, text: str, gate_part: int | None = None) -> bool:
+        """Adds to the part being written, if nothing stands in the way: as nearly all text goes."""
+        part = self._parts - 1
+        if (
+            kind != self._kind
+            or type(text) is not str
+            or not text
+            or self._growing is None
+            or self._recorder.full
+            or (gate_part is not None and self._places.get(gate_part, _NOWHERE)[-1] != part)
+        ):
+            return False
+        self._growing.append(text)
+        self._recorder.delta(self.id, part, kind, text)
+        return True
 
     async def _add(self, kind: Kind, text: str, gate_part: int | None = None) -> None:
         self._check_open()
@@ -248,6 +287,7 @@ class MessageWriter:
             index = self._next_part()
             self._kind = kind
             self._texts[index] = []
+            self._growing = None if self.committed else self._texts[index]
             if places is not None:
                 places.append(index)
         self._texts[self._parts - 1].append(text)
@@ -268,7 +308,7 @@ class MessageWriter:
     def _next_part(self) -> int:
         if self._parts > MAX_PART:
             raise AgentError("agent.failed", f"A message has at most {MAX_PART + 1} parts.")
-        self._kind = None
+        self._kind = self._growing = None
         self._parts += 1
         return self._parts - 1
 

@@ -13,6 +13,7 @@ from gateway.errors import BrokerError, BrokerUnavailable
 from gateway.sessions.session import Session, from_snapshot, new_session, to_snapshot
 from protocol.codec import decode_event
 from protocol.events import Event
+from protocol.state import joined
 
 
 class UnknownEvent(Event, frozen=True, kw_only=True):
@@ -24,8 +25,8 @@ _UNKNOWN = UnknownEvent(time="")
 
 def fold_on(session: Session, events: Iterable[tuple[int, bytes]]) -> None:
     """Folds stored bodies, in order, into a session."""
-    for seq, body in events:
-        session.apply(decode_event(body) or _UNKNOWN, seq)
+    for seq, event in joined((seq, decode_event(body) or _UNKNOWN) for seq, body in events):
+        session.apply(event, seq)
 
 
 def fold_loaded(session_id: str, loaded: Loaded) -> Session:
@@ -77,10 +78,14 @@ class Snapshots:
         self._keep_bytes = keep_bytes
         self._keep_s = keep_s
 
+    def due(self, session: Session, seq: int) -> bool:
+        """Whether it is time for one after an append that left the log at `seq`."""
+        return seq - session.snapshot_seq >= self._every
+
     async def after(self, session: Session, *, ended: bool) -> None:
         """Call after an append that left the log at `session`; a failure is not one of it."""
         seq = session.state.seq
-        if not ended and seq - session.snapshot_seq < self._every:
+        if not ended and not self.due(session, seq):
             return
         session.snapshot_seq = seq
         with contextlib.suppress(BrokerError):

@@ -6,6 +6,7 @@ authentication the name in the address counts too: else a foreign page that lets
 point to 127.0.0.1 (DNS rebinding) would be of the "same origin".
 """
 
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -26,6 +27,10 @@ class OriginCheck:
         self._names = (
             None if settings.auth != "none" or settings.insecure else frozenset({settings.host})
         )
+
+    def allow(self, origins: Iterable[str]) -> None:
+        """From now on these, instead; connections that are open stay."""
+        self._allowed = frozenset(origins)
 
     def __call__(self, connection: HTTPConnection) -> bool:
         """True: it may. The gateway's own pages may, and those of allowed origins."""

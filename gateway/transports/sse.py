@@ -142,7 +142,8 @@ class EventStream:
             message, frames = outbox.take()
             if frames:
                 await self._send(send, b"".join(self._records(message)))
-                self._in.hub.count(frames, len(message))
+                self._in.hub.counts.frames_down += frames
+                self._in.hub.counts.bytes_down += len(message)
                 continue
             if self._comment:
                 self._comment = False
@@ -173,7 +174,7 @@ class EventStream:
 
     # --- the hub's and the roster's side
 
-    def wake(self, session: str) -> None:
+    def wake(self, session: str, /) -> None:
         """The session has news."""
         self._subscriptions.wake(session)
 

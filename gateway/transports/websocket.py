@@ -1,67 +1,28 @@
 """The native protocol over WebSocket: `/v1/ws` (docs/protocol.md).
 
-Under the server of `gateway.server` frames are written straight to the socket: it puts a
-`DirectWriter` into `scope["extensions"]["gateway"]`. Under any other ASGI server a writer task
+Under the server of `gateway.server` the socket itself is the connection's `Peer`: it is found in
+`scope["extensions"]["gateway"]` (`transports.sockets`). Under any other ASGI server a writer task
 awaits `send`. No frame is looked at here.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway.delivery.connection import Connection, Delivery
-from gateway.delivery.peer import Peer
+from gateway.delivery.peer import Heard, Peer
 from gateway.transports.answers import not_let_in
+from gateway.transports.sockets import SocketPeer, content_of
 from protocol import SUBPROTOCOL
 from protocol.codes import CLOSES
 
 CLOSE_S = 2.0
 OriginCheck = Callable[[HTTPConnection], bool]
 Endpoint = Callable[[WebSocket], Awaitable[None]]
-
-
-class DirectWriter(Protocol):
-    """What the server of `gateway.server` offers: see `peer.Peer` for the promises."""
-
-    @property
-    def writable(self) -> bool:
-        """Whether the socket takes more."""
-        ...
-
-    def write_text(self, message: bytes) -> None:
-        """Sends one text message now."""
-        ...
-
-    def when_writable(self, callback: Callable[[], None]) -> None:
-        """Called whenever the socket takes more again."""
-        ...
-
-    def close_with(self, code: int, reason: str) -> None:
-        """Closes, and cuts off whoever does not answer."""
-        ...
-
-
-class DirectPeer:
-    """A client on a socket of our own server."""
-
-    def __init__(self, socket: WebSocket, writer: DirectWriter) -> None:
-        self._receive = socket.receive
-        self._writer = writer
-        self.write = writer.write_text
-        self.when_writable = writer.when_writable
-        self.close = writer.close_with
-
-    @property
-    def writable(self) -> bool:
-        return self._writer.writable
-
-    async def receive(self) -> str | bytes | None:
-        """The next message."""
-        return _content(await self._receive())
 
 
 class AwaitingPeer:
@@ -100,9 +61,13 @@ class AwaitingPeer:
         if self._gone.is_set():
             return None
         try:
-            return _content(await self._socket.receive())
+            return content_of(await self._socket.receive())
         except (WebSocketDisconnect, RuntimeError):  # RuntimeError: received after the end
             return None
+
+    def listen(self, heard: Heard) -> None:
+        """Messages can only be received here."""
+        del heard
 
     async def pump(self) -> None:
         """Sends what is written until `close`; ends early when the client takes nothing."""
@@ -125,14 +90,6 @@ class AwaitingPeer:
             self._gone.set()
 
 
-def _content(message: Any) -> str | bytes | None:
-    """What an ASGI message carries. `receive_text` fails on a binary one."""
-    if message["type"] != "websocket.receive":
-        return None
-    text = message.get("text")
-    return message.get("bytes") if text is None else text
-
-
 def native_endpoint(delivery: Delivery, allowed: OriginCheck) -> Endpoint:
     """The endpoint of `/v1/ws`. `allowed` says whether a page of that Origin may connect."""
 
@@ -142,8 +99,8 @@ def native_endpoint(delivery: Delivery, allowed: OriginCheck) -> Endpoint:
                 return
         except (WebSocketDisconnect, RuntimeError, OSError):
             return  # the client did not wait for the answer
-        if (writer := _direct_writer(socket)) is not None:
-            await Connection(DirectPeer(socket, writer), delivery).run()
+        if (direct := _direct_peer(socket)) is not None:
+            await Connection(direct, delivery).run()
             return
         peer = AwaitingPeer(socket, delivery.settings.write_timeout_ms / 1000)
         await _run_both(Connection(peer, delivery), peer)
@@ -167,16 +124,16 @@ async def _accepted(socket: WebSocket, allowed: OriginCheck, delivery: Delivery)
     await socket.accept(SUBPROTOCOL if offered else None)
     if full:
         delivery.metrics.closed(4480)
-        if (writer := _direct_writer(socket)) is not None:
-            writer.close_with(4480, CLOSES[4480].text)
+        if (direct := _direct_peer(socket)) is not None:
+            direct.close(4480, CLOSES[4480].text)
         else:
             await socket.close(4480, CLOSES[4480].text)
     return not full
 
 
-def _direct_writer(socket: WebSocket) -> DirectWriter | None:
+def _direct_peer(socket: WebSocket) -> Peer | None:
     extensions = cast("dict[str, Any]", socket.scope.get("extensions") or {})
-    return cast("DirectWriter | None", extensions.get("gateway"))
+    return cast("Peer | None", extensions.get("gateway"))
 
 
 async def _run_both(connection: Connection, peer: AwaitingPeer) -> None:
@@ -198,4 +155,4 @@ async def _deny(socket: WebSocket, answer: Response, code: int) -> None:
     await socket.close(code)
 
 
-_PEERS: tuple[type[Peer], ...] = (DirectPeer, AwaitingPeer)
+_PEERS: tuple[type[Peer], ...] = (SocketPeer, AwaitingPeer)

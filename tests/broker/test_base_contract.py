@@ -7,10 +7,12 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import pytest
+from msgspec import structs
 
-from gateway.broker.base import Broker, Claimed, Create
+from gateway.broker.base import Append, Broker, Claimed, Create
 from gateway.errors import (
     BrokerError,
+    BrokerUnavailable,
     Conflict,
     Duplicate,
     EpochChanged,
@@ -199,6 +201,79 @@ class TestAppend:
             await session.append("b", **wrong)
         with pytest.raises(SessionMissing):
             await Session(broker, fresh(), "t:o", "agent", "e").append("b", **wrong)
+
+
+class TestAppendSoon:
+    async def held(self, broker: Broker) -> tuple[Session, int]:
+        """A session with an attempt that has made its first append."""
+        session = await make(broker)
+        await session.append(claimable_at=0.0)
+        fence = (await session.claim()).fence
+        await session.append("first", fence=fence, n=1)
+        return session, fence
+
+    async def answer(self, broker: Broker, append: Append) -> int | BrokerUnavailable:
+        answers: list[int | BrokerUnavailable] = []
+        answered = asyncio.Event()
+
+        def hear(answer: int | BrokerUnavailable) -> None:
+            answers.append(answer)
+            answered.set()
+
+        broker.append_soon(append, hear)
+        assert not answers
+        await answered.wait()
+        await asyncio.sleep(0)
+        assert len(answers) == 1
+        return answers[0]
+
+    async def test_stores_and_publishes(self, broker: Broker) -> None:
+        session, fence = await self.held(broker)
+        ear = Ear()
+        await broker.follow(session.id, ear)
+        assert await self.answer(broker, session.appending("a", "b", fence=fence, n=2)) == 4
+        assert await self.answer(broker, session.appending("c", fence=fence, n=3)) == 5
+        assert await session.events(2) == [(3, b"a"), (4, b"b"), (5, b"c")]
+        await eventually(lambda: ear.heard and ear.heard[-1].last == 5)
+
+    async def test_repeat_changes_nothing(self, broker: Broker) -> None:
+        session, fence = await self.held(broker)
+        append = session.appending("a", fence=fence, n=2)
+        assert await self.answer(broker, append) == 3
+        assert await self.answer(broker, append) in (3, 0)
+        assert await broker.append(append) == 3
+        assert (await session.head()).seq == 3
+
+    async def test_an_attempts_first_one_may_be_left_to_append(self, broker: Broker) -> None:
+        session = await make(broker)
+        await session.append(claimable_at=0.0)
+        append = session.appending("a", fence=(await session.claim()).fence, n=1)
+        assert await self.answer(broker, append) in (2, 0)
+        assert await broker.append(append) == 2
+
+    @pytest.mark.parametrize(
+        ("wrong", "why"),
+        [
+            ({"epoch": "another"}, EpochChanged),
+            ({"fence": 99}, Fenced),
+            ({"n": 0}, Fenced),
+            ({"session": "nobody"}, SessionMissing),
+        ],
+    )
+    async def test_append_says_why_not(
+        self, broker: Broker, wrong: dict[str, Any], why: type[BrokerError]
+    ) -> None:
+        session, fence = await self.held(broker)
+        append = structs.replace(session.appending("a", fence=fence, n=2), **wrong)
+        assert await self.answer(broker, append) == 0
+        with pytest.raises(why):
+            await broker.append(append)
+        assert (await session.head()).seq == 2
+
+    async def test_a_body_with_a_line_break_is_refused(self, broker: Broker) -> None:
+        session, fence = await self.held(broker)
+        with pytest.raises(ValueError, match="line break"):
+            broker.append_soon(session.appending("a\nb", fence=fence, n=2), lambda _: None)
 
 
 class TestFence:

@@ -52,3 +52,23 @@ def test_all_are_told_to_look() -> None:
     followers.clear()
     followers.tell_all()
     assert len(ear.heard) == 2
+
+
+class Keen(Ear):
+    """A follower that takes what is published."""
+
+    def hear(self, epoch: bytes, first: bytes, count: bytes, text: bytes) -> bool:
+        return bool(epoch and first and count and text)
+
+
+def test_one_that_hears_what_is_published_must_be_the_only_one() -> None:
+    followers, keen, ear = Followers(), Keen(), Ear()
+    assert followers.hearer("s") is None
+    followers.add("s", ear)
+    assert followers.hearer("s") is None
+    followers.add("s", keen)
+    assert followers.hearer("s") is None
+    followers.remove("s", ear)
+    assert followers.hearer("s") is keen
+    followers.add("s", keen)
+    assert followers.hearer("s") is keen

@@ -82,3 +82,11 @@ async def test_nothing_is_left_of_them(broker: MemoryBroker, clock: Clock) -> No
     await make(broker, agent="agent")
     assert len(broker._sessions) == len(broker._owned) == 1
     assert len(broker._expiring) == len(broker._timers) == len(broker._claimable["agent"]) == 0
+
+
+async def test_an_event_is_one_line(broker: MemoryBroker) -> None:
+    session = await make(broker)
+    before = await session.head()
+    with pytest.raises(ValueError, match="line break"):
+        await session.append("a\nb")
+    assert await session.head() == before

@@ -1,4 +1,4 @@
-"""FAULTS N9, R8: cursors that the log no longer reaches get the state, never a partial replay."""
+"""Faults, N9 and R8: cursors that the log no longer reaches get the state, no partial replay."""
 
 from typing import Any
 

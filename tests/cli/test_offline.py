@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.auth import JwtAuth
+from gateway.auth.token import JwtAuth
 from gateway.cli import main
 from protocol.schema import schema
 

@@ -1,6 +1,7 @@
 """The command as a person runs it: real processes, what they print, and how they end."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -13,9 +14,11 @@ import httpx2
 import pytest
 
 from tests.conftest import StartGateway
+from tests.support.inprocess import raw_socket
 from tests.support.processes import ROOT, GatewayProcess, Valkey, free_port
 from tests.support.waiting import eventually
 from tests.support.wire import Tab
+from tests.test_server import handshake
 
 
 async def run(
@@ -73,6 +76,22 @@ async def test_serve_lives_is_ready_counts_and_ends(gateway: StartGateway) -> No
             metrics = (await client.get("/metrics")).text
     assert "agent_gateway_connections 1.0" in metrics
     assert await served.terminate() == 0
+
+
+async def test_a_refused_handshake_is_no_error(gateway: StartGateway) -> None:
+    """Whoever knocks would fill the log."""
+    served = await gateway("--log-format=json", "--handshakes-per-s=1", "--handshakes-burst=1")
+    refused = 0
+    for number in range(6):
+        origin = () if number % 2 else ("Origin: https://evil.example",)
+        async with raw_socket(served.port) as (reader, writer):
+            writer.write(handshake(*origin))
+            status = (await reader.readline()).split()[1]
+            refused += status in (b"403", b"503")
+    assert refused >= 3
+    await served.terminate()
+    levels = {json.loads(line)["level"] for line in served.output().splitlines()}
+    assert levels <= {"info", "warning"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -217,16 +236,6 @@ async def test_a_port_in_use(taken: int, command: str) -> None:
     assert f"port {taken}" in err
     assert "--port" in err
     assert len(err.splitlines()) == 1
-
-
-@pytest.mark.parametrize("options", [["serve"], ["serve", "--processes", "2"], ["worker"]])
-async def test_a_broker_that_is_not_there(options: list[str]) -> None:
-    port = "" if options[0] == "worker" else "--port=0"
-    broker = f"redis://127.0.0.1:{free_port()}/0"
-    code, _, err = await run(*options, *filter(None, [port]), "--broker", broker)
-    assert code == 2, err
-    assert "Traceback" not in err
-    assert "memory://" in err
 
 
 async def test_options_come_from_the_file_of_the_folder(tmp_path: Path) -> None:

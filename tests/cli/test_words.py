@@ -20,6 +20,7 @@ from tests.support.processes import ROOT
         (["serve", "--auth", "jwt"], "openssl rand -hex 32"),
         (["serve", "extra"], "extra"),
         (["worker", "--port", "1"], "--port"),
+        (["worker"], "--broker redis://"),
         (["token", "--secret", "5" * 32], "--sub"),
         (["token", "--sub", "ann"], "AGENT_GATEWAY_AUTH_SECRET"),
         (["token", "--sub", "ann", "--secret", "short"], "openssl rand -hex 32"),
@@ -70,6 +71,19 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str], arguments: 
     out = capsys.readouterr().out
     assert all(word in out for word in ("serve", "demo", "worker", "token", "schema"))
     assert "AGENT_GATEWAY_PORT" in out
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
+def test_what_starts_nothing_loads_nothing(arguments: list[str]) -> None:
+    """By what is loaded, not by time; a gateway's own modules would bring the rest."""
+    program = f"import sys; from gateway.cli import main; main({arguments}); print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = set(result.stdout.splitlines()[-1].split())
+    assert "gateway.cli.words" in loaded
+    assert not loaded & {"gateway.app", "gateway.auth", "starlette", "structlog", "uvicorn"}
+    assert not loaded & {"joserfc", "prometheus_client", "uvloop", "redis", "httpx2"}
 
 
 def test_version_as_a_process() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.auth import mint_token
+from gateway.auth.token import mint_token
 from gateway.client.client import AsyncClient
 from gateway.client.errors import GatewayError
 from gateway.client.job import ToolRun

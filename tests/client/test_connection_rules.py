@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from gateway.client import steps
-from gateway.client.connection import MESSAGE_BYTES, SILENCE_MS, Connection
+from gateway.client.connection import MESSAGE_BYTES, Connection
+from gateway.client.lifeline import SILENCE_MS
 from gateway.client.subscription import Wishes
 from protocol.commands import AuthRefresh, MessageSend
 

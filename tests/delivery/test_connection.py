@@ -386,6 +386,35 @@ async def test_a_window_holds_back_until_it_is_acknowledged(inside: InProcess) -
         assert (merged["from_seq"], merged["delta"]) == (4, "2345")
 
 
+async def test_an_ack_as_our_clients_write_it(inside: InProcess) -> None:
+    await inside.create("s_1")
+    hello = {"sessions": [{"session": "s_1", "window": 2}]}
+    async with connected(inside, hello=hello) as page:
+        await page.get("subscribed")
+        for n in range(6):
+            await inside.append("s_1", delta(str(n)))
+        await page.get("message.delta", seq=3)
+        for wrong in ("s_1", "s_2"):
+            page.say(f'{{"type":"ack","session":"{wrong}","seq":9}}')
+            await page.get("error", code="cursor.invalid", session=wrong)
+        for session, seq in (("s_1", "03"), ("s.1", "3"), ("s_1", "-3"), ("s_1", "3,")):
+            page.say(f'{{"type":"ack","session":"{session}","seq":{seq}}}')
+            await page.get("error", code="frame.malformed")
+        assert [f["seq"] for f in page.find("message.delta")] == [2, 3]
+        page.say('{"type":"ack","session":"s_1","seq":3}')
+        await page.get("message.delta", seq=7)
+
+
+async def test_acks_are_metered() -> None:
+    settings = Settings(frames_per_s=1, frames_burst=3)
+    async with in_process(settings=settings) as inside, connected(inside) as page:
+        for _ in range(20):
+            page.say('{"type":"ack","session":"s_1","seq":3}')
+        await eventually(lambda: len(page.find("error", code="cursor.invalid")) >= 19)
+        page.say('{"type":"ack","session":"s_1","seq":3}')
+        await page.get("error", code="rate.limited")
+
+
 async def test_while_the_socket_drains_news_piles_up_as_a_cursor(inside: InProcess) -> None:
     await inside.create("s_1")
     async with connected(inside, hello={"sessions": [{"session": "s_1"}]}) as page:
@@ -529,13 +558,9 @@ async def test_a_bug_of_ours_ends_one_connection_alone(
     inside: InProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with connected(inside) as other, connected(inside) as page:
-
-        def broken(*_: Any) -> Any:
-            raise KeyError("a bug")
-
         members = [m for m in inside.delivery.roster._members if isinstance(m, Connection)]
         (connection,) = [member for member in members if member._peer is page]
-        monkeypatch.setattr(connection, "_dispatch", broken)
+        monkeypatch.setattr(connection, "_bucket", None)
         page.say({"type": "ping"})
         await eventually(lambda: page.closed)
         assert page.closed == 1012

@@ -15,6 +15,7 @@ from protocol.values import CommentaryPart, TextPart
 from tests.support.inprocess import TIME, delta
 
 BODY = encode(delta("hello"))
+STARTED = ev.RunStarted(time=TIME, run="r_1")
 
 
 def news(first: int, count: int, *, epoch: str = "e_1", bodies: bool = True) -> News:
@@ -52,6 +53,57 @@ def test_what_it_has_already_changes_nothing() -> None:
     assert feed.accept(news(3, 2))
     assert seqs(feed, 0) == [1, 2, 3, 4]
     assert not feed.behind
+
+
+def published(*events: ev.Event) -> bytes:
+    """Bodies as `Feed.hear` takes them."""
+    return b"\n{".join(encode(event)[1:] for event in events)
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_what_is_heard_as_published_is_the_same(count: int) -> None:
+    events: list[ev.Event] = [delta(str(n)) for n in range(count - 1)]
+    events.append(ev.Custom(time=TIME, name="n", value={"provider": {"a": 1}}))
+    heard, accepted = positioned(8, max_events=4), positioned(8, max_events=4)
+    assert heard.hear(b"e_1", b"9", b"%d" % count, published(*events))
+    bodies = [encode(event) for event in events]
+    assert accepted.accept(News("s_1", "e_1", 9, 8 + count, 0, bodies))
+    assert list(heard.ring) == list(accepted.ring)
+    assert (heard.first, heard.last, heard.behind) == (accepted.first, 8 + count, False)
+    assert heard.hear(b"e_1", b"%d" % (9 + count), b"1", published(delta("on")))
+    assert not heard.behind
+
+
+@pytest.mark.parametrize(
+    ("epoch", "first", "count", "text"),
+    [
+        pytest.param(b"e_2", b"9", b"1", published(delta("a")), id="another epoch"),
+        pytest.param(b"", b"9", b"1", published(delta("a")), id="no epoch"),
+        pytest.param(b"e_1", b"10", b"1", published(delta("a")), id="a jump"),
+        pytest.param(b"e_1", b"8", b"1", published(delta("a")), id="a repeat"),
+        pytest.param(b"e_1", b"+9", b"1", published(delta("a")), id="no seq of ours"),
+        pytest.param(b"e_1", b"9", b"1", b"", id="a header alone"),
+        pytest.param(b"e_1", b"9", b"3", b"", id="a header alone of several"),
+        pytest.param(b"e_1", b"9", b"3", published(delta("a"), delta("b")), id="one is missing"),
+        pytest.param(b"e_1", b"9", b"1", published(STARTED), id="a run begins"),
+        pytest.param(b"e_1", b"9", b"2", published(delta("a"), STARTED), id="and then one"),
+    ],
+)
+def test_what_is_not_usual_is_left_alone(
+    epoch: bytes, first: bytes, count: bytes, text: bytes
+) -> None:
+    feed = positioned(8)
+    assert not feed.hear(epoch, first, count, text)
+    assert (feed.last, feed.heard, list(feed.ring), feed.live) == (8, 8, [], False)
+
+
+def test_nothing_is_heard_as_published_by_one_that_must_look() -> None:
+    unbegun, doubting, behind = Feed("s_1"), positioned(), positioned()
+    doubting.doubt()
+    behind.accept(news(2, 1))
+    for feed in (unbegun, doubting, behind):
+        assert not feed.hear(feed.epoch.encode(), b"1", b"1", published(delta("a")))
+        assert feed.last == 0
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from gateway.delivery import hub as hub_module
 from gateway.delivery.feed import Feed
 from gateway.delivery.hub import Hub
 from gateway.errors import BrokerUnavailable
+from protocol.codec import encode
 from protocol.state import State
 from tests.support.inprocess import InProcess, ManualClock, delta, in_process
 from tests.support.waiting import eventually
@@ -26,16 +27,19 @@ class LossyBroker(MemoryBroker):
         self.away = False
         self.follows = 0
         self.unfollows = 0
+        # what the hub gave -> what hears in its place
+        self.ears: dict[Follower, Follower] = {}
 
     async def follow(self, session: str, follower: Follower) -> None:
         if self.away:
             raise BrokerUnavailable
         self.follows += 1
-        await super().follow(session, follower)
+        self.ears[follower] = self.lossy(follower)
+        await super().follow(session, self.ears[follower])
 
     def unfollow(self, session: str, follower: Follower) -> None:
         self.unfollows += 1
-        super().unfollow(session, follower)
+        super().unfollow(session, self.ears.pop(follower))
 
     async def heads(self, sessions: Sequence[str]) -> Sequence[Head | None]:
         if self.away:
@@ -43,6 +47,7 @@ class LossyBroker(MemoryBroker):
         return await super().heads(sessions)
 
     def lossy(self, follower: Follower) -> Follower:
+        """Between the broker and the hub, where news gets lost."""
         return lambda news: None if self.deaf else follower(news)
 
 
@@ -80,9 +85,6 @@ def clock() -> ManualClock:
 @pytest.fixture
 async def inside(broker: LossyBroker, clock: ManualClock) -> AsyncIterator[InProcess]:
     async with in_process(broker=broker, clock=clock) as inside:
-        # between the broker and the hub, where news gets lost
-        hub = inside.delivery.hub
-        hub._news = broker.lossy(hub._news)  # type: ignore[method-assign]
         await inside.create("s_1")
         yield inside
 
@@ -96,6 +98,32 @@ async def begun(inside: InProcess, *watchers: Watcher) -> Feed:
     assert head is not None
     assert inside.delivery.hub.begin(feed, State(session="s_1", epoch=head.epoch, seq=head.seq))
     return feed
+
+
+@pytest.mark.parametrize("watchers", [1, 2])
+async def test_what_is_published_wakes_and_flushes_once(inside: InProcess, watchers: int) -> None:
+    watching = [Watcher() for _ in range(watchers)]
+    feed = await begun(inside, *watching)
+    follow = inside.delivery.hub._follows["s_1"]
+    text, seen = encode(delta("a"))[1:], [watcher.flushes for watcher in watching]
+    for seq in (b"2", b"3", b"4"):
+        assert follow.hear(feed.epoch.encode(), seq, b"1", text)
+    assert not follow.hear(feed.epoch.encode(), b"6", b"1", text)
+    assert feed.last == 4
+    await eventually(lambda: [watcher.flushes for watcher in watching] == [n + 1 for n in seen])
+    assert all(watcher.woken for watcher in watching)
+
+
+async def test_whoever_follows_says_how_it_is_woken(inside: InProcess) -> None:
+    hub, watcher, woken = inside.delivery.hub, Watcher(), list[str]()
+    await begun(inside, watcher)
+    hub.wake_by("s_1", watcher, lambda: woken.append("s_1"))
+    await inside.append("s_1", delta("a"))
+    await eventually(lambda: watcher.flushes)
+    assert (woken, watcher.woken) == (["s_1"], [])
+    hub.unfollow("s_1", watcher)
+    hub.wake_by("s_1", watcher, lambda: woken.append("s_1"))
+    assert hub._follows == {}
 
 
 async def test_followers_share_a_feed_and_one_follow(
@@ -145,12 +173,15 @@ async def test_one_that_fails_does_not_keep_the_others(inside: InProcess) -> Non
     assert not good.aborted
 
 
-async def test_a_long_flush_yields_to_the_loop(inside: InProcess, clock: ManualClock) -> None:
+async def test_a_long_flush_yields_to_the_loop(
+    inside: InProcess, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Slow(Watcher):
         def flush(self) -> None:
             super().flush()
             clock.now += 2 * hub_module.FLUSH_S
 
+    monkeypatch.setattr(hub_module, "FLUSHES", 1)
     slow = [Slow() for _ in range(3)]
     for watcher in slow:
         inside.delivery.hub.flush_soon(watcher)
@@ -213,7 +244,7 @@ async def test_a_deaf_listener_makes_every_feed_look(
     await asyncio.sleep(0)
     broker.deaf = False
     broker.away = True
-    inside.delivery.hub._news(News("s_1", "", 0, 0, 0, ()))
+    inside.delivery.hub._follows["s_1"](News("s_1", "", 0, 0, 0, ()))
     await asyncio.sleep(0.03)
     assert feed.last == 1
     broker.away = False
@@ -228,7 +259,7 @@ async def test_a_log_that_is_gone(inside: InProcess, broker: LossyBroker) -> Non
     del broker._sessions["s_1"]
     await inside.delivery.hub.check("s_1")
     assert feed.epoch not in ("", epoch)
-    assert watcher.woken == ["s_1"]
+    await eventually(lambda: watcher.woken == ["s_1"])
 
 
 async def test_a_hub_begins_only_in_the_epoch_of_its_feed(broker: LossyBroker) -> None:
@@ -267,14 +298,14 @@ async def test_a_log_that_changes_while_a_gap_is_filled(
     await inside.append("s_1", delta("unheard"))
     await asyncio.sleep(0)
     broker.deaf = False
-    inside.delivery.hub._news(News("s_1", feed.epoch, 2, 2, 0, ()))
+    inside.delivery.hub._follows["s_1"](News("s_1", feed.epoch, 2, 2, 0, ()))
     await eventually(lambda: feed.epoch == "e_new")
     assert feed.last == 2
 
 
 async def test_a_word_of_events_that_the_log_does_not_have(inside: InProcess) -> None:
     feed = await begun(inside, Watcher())
-    inside.delivery.hub._news(News("s_1", feed.epoch, 7, 7, 0, ()))
+    inside.delivery.hub._follows["s_1"](News("s_1", feed.epoch, 7, 7, 0, ()))
     assert feed.behind
     await eventually(lambda: not feed.behind)
     assert feed.last == 1
@@ -292,5 +323,5 @@ async def test_a_failure_that_nobody_thought_of_is_tried_again(
         raise KeyError("a bug")
 
     monkeypatch.setattr(broker, "heads", broken)
-    inside.delivery.hub._news(News("s_1", "", 0, 0, 0, ()))
+    inside.delivery.hub._follows["s_1"](News("s_1", "", 0, 0, 0, ()))
     await eventually(lambda: not feed.behind)

@@ -45,7 +45,7 @@ async def test_control_frames_go_first() -> None:
     line.outbox.ready(loaded("s_1", 1, 1))
     line.outbox.control(b'{"type":"ok"}')
     assert line.take() == ["ok", "s_1"]
-    assert [need for _, need in line.left] == [Need.NEWS]
+    assert line.left == []
     assert line.take() == []
 
 
@@ -64,7 +64,7 @@ async def test_sessions_take_turns_and_messages_are_bounded() -> None:
             assert min(counts) > 0
             assert max(counts) * 1000 <= 2 * TURN_BYTES
     assert total == 900
-    assert [need for _, need in line.left] == [Need.NEWS] * 3
+    assert line.left == []
 
 
 async def test_a_huge_frame_travels_alone() -> None:
@@ -90,6 +90,19 @@ async def test_who_is_over_is_not_pulled() -> None:
     line.outbox.forget(subscription)
     line.outbox.forget(subscription)
     assert line.take() == []
+
+
+async def test_who_does_not_catch_up_says_what_it_needs() -> None:
+    line = Line()
+    feed = loaded("s_1", 3, 1).feed
+    waits = Subscription(feed, View("full"), epoch="e_1", cursor=0, window=2)
+    line.outbox.ready(waits)
+    assert line.take() == ["s_1", "s_1"]
+    assert line.left == [(waits, Need.ACK)]
+    elsewhere = Subscription(feed, View("full"), epoch="e_0", cursor=0)
+    line.outbox.ready(elsewhere)
+    assert line.take() == []
+    assert line.left[1:] == [(elsewhere, Need.STATE)]
 
 
 async def test_answers_wait_for_room() -> None:

@@ -268,7 +268,8 @@ class Session:
             self.feed.accept(News("s_1", "e_1", first, len(self.log), 0, heard))
 
     def pull(self, room: int) -> Need:
-        if self.quick and (chunk := self.subscription.chunk()) is not None:
+        chunk = self.subscription.chunk() if self.quick else None
+        if chunk is not None and chunk.frames:
             self.sent += [json.loads(frame) for frame in chunk.message.split(b"\n")]
         frames, need = self.subscription.pull(room, must=True)
         self.sent += [json.loads(frame) for frame in frames]
@@ -325,7 +326,42 @@ def test_every_visible_event_once_and_in_order(
     assert session.subscription.cursor == len(session.log)
 
 
-def test_a_chunk_is_for_those_who_keep_up_and_see_everything() -> None:
+def test_the_newest_alone_is_for_those_who_keep_up() -> None:
+    feed = feed_with(delta("a"), delta("b"), max_events=1)
+    keeps_up, windowed = subscribed(feed, cursor=1), subscribed(feed, cursor=1, window=1)
+    frame = keeps_up.newest()
+    assert told([json.loads(frame)]) == [("message.delta", 2)]
+    assert (keeps_up.cursor, keeps_up.told, keeps_up.newest()) == (2, 2, b"")
+    assert windowed.newest() is frame
+    assert windowed.full
+    feed.extend([(3, encode(delta("c")))])
+    others = [
+        windowed,
+        subscribed(feed, cursor=1),
+        subscribed(feed, "answer", cursor=2),
+        resumed(feed, 2, 3),
+    ]
+    for other in others:
+        before = other.cursor
+        assert other.newest() == b""
+        assert other.cursor == before
+    assert windowed.ack(2)
+    assert told([json.loads(windowed.newest())]) == [("message.delta", 3)]
+    feed.restart("e_2", 1)
+    assert subscribed(feed, cursor=0).newest() == b""
+
+
+def test_acks_of_single_frames_free_their_room() -> None:
+    feed = feed_with(delta("a"))
+    subscription = subscribed(feed, window=2)
+    for seq in range(1, 6):
+        assert subscription.newest()
+        feed.extend([(seq + 1, encode(delta("b")))])
+        assert subscription.ack(seq)
+        assert not subscription.full
+
+
+def test_a_chunk_is_for_those_who_keep_up() -> None:
     feed = feed_with(delta("a"), delta("b"), delta("c"), max_events=2)
     keeps_up, also = subscribed(feed, cursor=1), subscribed(feed, cursor=1, window=2)
     chunk = keeps_up.chunk()
@@ -341,10 +377,41 @@ def test_a_chunk_is_for_those_who_keep_up_and_see_everything() -> None:
     behind_the_feed = subscribed(feed)
     small_window = subscribed(feed, cursor=1, window=1)
     in_a_replay = resumed(feed, 1, 3)
-    filtered = subscribed(feed, "steps", cursor=1)
-    for other in (behind_the_feed, small_window, in_a_replay, filtered):
+    for other in (behind_the_feed, small_window, in_a_replay):
         before = other.cursor
         assert other.chunk() is None
         assert other.cursor == before
     feed.restart("e_2", 1)
     assert subscribed(feed, cursor=1).chunk() is None
+
+
+def test_a_chunk_of_another_view_is_shared_too() -> None:
+    think = delta("hm", kind="thinking")
+    feed = feed_with(
+        think, delta("a", part=1), think, delta("b", part=2), delta("c", part=2), think
+    )
+    one, other = subscribed(feed, "answer", window=9), subscribed(feed, "answer", window=2)
+    chunk = one.chunk()
+    assert chunk is not None
+    frames = [json.loads(frame) for frame in chunk.message.split(b"\n")]
+    assert told(frames) == [("message.delta", seq) for seq in (2, 4, 5)]
+    assert (chunk.frames, chunk.runs, one.cursor, one.told) == (3, ((2, 2), (4, 5)), 6, 5)
+    assert other.chunk() is None  # three do not fit
+    assert told(pulled(other)[0]) == [("message.delta", 2), ("message.delta", 4)]
+    assert subscribed(feed, "answer").chunk() is chunk
+    everything = subscribed(feed, "full").chunk()
+    assert everything is not None
+    assert everything.frames == 6
+
+
+def test_chunks_with_nothing_to_see_lead_to_a_cursor() -> None:
+    """The 256th hidden event in a row is told, also when each came alone."""
+    feed = feed_with()
+    subscription, sent = subscribed(feed, "answer"), list[dict[str, Any]]()
+    for seq in range(1, 2 * HIDDEN_IN_A_ROW + 2):
+        feed.extend([(seq, encode(delta("hm", kind="thinking")))])
+        if (chunk := subscription.chunk()) is not None:
+            assert chunk.frames == 0
+        else:
+            sent += pulled(subscription)[0]
+    assert told(sent) == [("cursor", HIDDEN_IN_A_ROW), ("cursor", 2 * HIDDEN_IN_A_ROW)]

@@ -14,22 +14,10 @@ from tests.faults.chaos_schedule import REPLICAS, WORKERS, Fault
 from tests.faults.proxy import FaultProxy, fault_proxy
 from tests.support.processes import GatewayProcess, Process, Valkey
 
-READY_POLL_S = 0.05
 REDIS_DELAY_S = 0.05
 CLIENT_DELAY_S = 0.2
 STARTS = 15
 REDIS_AWAY = f"ended with {CANNOT_START}"
-
-
-class Replica(GatewayProcess):
-    """A replica whose readiness is asked for cheaply: its test has other things to do."""
-
-    async def ready(self) -> bool:
-        await asyncio.sleep(READY_POLL_S)
-        try:
-            return b" 200 " in (await http(self.port, "GET", "/readyz")).partition(b"\r\n")[0]
-        except (OSError, TimeoutError):
-            return False
 
 
 async def http(port: int, method: str, path: str, token: str | None = None) -> bytes:
@@ -151,7 +139,7 @@ async def stage(folder: Path, options: list[str], serving: list[str]) -> AsyncGe
         made = Stage(valkey, await stack.enter_async_context(fault_proxy(valkey.port)))
         options = ["--broker", made.redis.redis_url, "--agents", "scripted", *options]
         for _ in range(REPLICAS):
-            made.replicas.append(Replica(folder, *options, "--no-runs", *serving))
+            made.replicas.append(GatewayProcess(folder, *options, "--no-runs", *serving))
         for _ in range(WORKERS):
             made.workers.append(GatewayProcess(folder, *options, command="worker"))
         for process in made.processes:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from gateway.broker.base import Broker
-from protocol.state import newest
 from tests.broker.redis.opening import asking
 from tests.faults.chaos_stage import Stage, http
 from tests.faults.chaos_visitor import Asked, Visitor
@@ -73,8 +72,6 @@ async def history(broker: Broker, visitors: Sequence[Visitor]) -> list[Violation
     )
     for visitor in visitors:
         found += words(logs[visitor.session], visitor.asked)
-        # A state that was given holds the newest messages, one that grew from the start all.
-        visitor.states[visitor.session] = newest(visitor.states[visitor.session])
         visitor.assert_folded(logs[visitor.session])
     return found
 

@@ -1,6 +1,7 @@
 """Gateways to be troubled: in this process, over memory or a Valkey, behind fault proxies."""
 
 import logging
+import resource
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -20,6 +21,17 @@ from tests.support.processes import Valkey
 # Leases short enough to wait for, long enough for a busy machine to renew in time.
 LEASES: dict[str, int] = {"lease_ms": 3_000, "lease_renew_ms": 500, "lease_stop_ms": 2_000}
 LEASE_OPTIONS = [f"--{name.replace('_', '-')}={value}" for name, value in LEASES.items()]
+
+
+SCALE = (pytest.mark.scale, pytest.mark.timeout(900))
+"""Marks of a row at the size and for the time that it names; `make test` has it smaller."""
+
+
+@pytest.fixture
+def many_files() -> None:
+    """As many descriptors as this process may have, for it and for what it starts."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @pytest.fixture(autouse=True)

@@ -76,6 +76,8 @@ async def linked(seed: int = 1) -> AsyncGenerator[Link]:
         ip("netns", "add", name)
         stack.callback(ip, "netns", "delete", name)
         ip("link", "add", good, "type", "veth", "peer", "name", good_far, "netns", name)
+        # a namespace goes some time after its deletion: until then a next one's address is taken
+        stack.callback(ip, "link", "delete", good)
         here = stack.enter_context(_Tun(near)).descriptor
         there = stack.enter_context(_Tun(far)).descriptor
         ip("link", "set", far, "netns", name)

@@ -15,9 +15,10 @@ from tests.support.processes import Process, find_program, free_port
 CONFIGURATION = """
 daemon off;
 worker_processes 1;
+worker_rlimit_nofile 16384;
 pid {folder}/nginx.pid;
 error_log stderr;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 16000; }}
 http {{
   access_log off;
   client_body_temp_path {folder}/body;

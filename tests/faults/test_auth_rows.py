@@ -1,6 +1,6 @@
 """Faults, Auth: signed tokens with a shared secret, over real handshakes and a clock that is set.
 
-What a token may hold is in tests/test_auth.py; single frames are in tests/delivery.
+What a token may hold is in tests/auth/test_token.py; single frames are in tests/delivery.
 """
 
 import base64
@@ -15,7 +15,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from gateway.auth import mint_token
+from gateway.auth.token import mint_token
 from tests.broker.redis.opening import opened
 from tests.conftest import StartGateway
 from tests.faults.conftest import Replica, Replicate

@@ -1,11 +1,12 @@
 """The chaos run: every fault, at random. By hand: `python -m tests.faults.chaos --help`."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.faults.chaos import BOUND_S, Plan, Report, chaos
-from tests.faults.chaos_recovery import Struck, recoveries
+from tests.faults.chaos_recovery import ENOUGH, SLOW, Promise, Struck, overdue, recoveries
 from tests.faults.chaos_schedule import KINDS, Fault, schedule
 from tests.faults.chaos_verdict import words
 from tests.faults.chaos_visitor import Asked, Sighting
@@ -15,6 +16,7 @@ BOUND = pytest.mark.timeout(BOUND_S + 30)
 
 
 def assert_holds(report: Report) -> None:
+    sys.stdout.write(f"{report}\n")
     assert not report.violations, str(report)
     assert report.runs
     assert report.struck
@@ -27,9 +29,15 @@ async def test_a_small_chaos_run(tmp_path: Path) -> None:
 
 @pytest.mark.chaos
 @BOUND
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_the_chaos_run(seed: int, tmp_path: Path) -> None:
-    assert_holds(await chaos(Plan(seed=seed), tmp_path, print))
+@pytest.mark.parametrize(
+    "plan",
+    [
+        pytest.param(Plan(seed=1), id="overlapping"),
+        pytest.param(Plan(seed=2, seconds=120, gap_s=8), id="one-at-a-time"),
+    ],
+)
+async def test_the_chaos_run(plan: Plan, tmp_path: Path) -> None:
+    assert_holds(await chaos(plan, tmp_path, print))
 
 
 def test_a_seed_is_a_schedule() -> None:
@@ -41,15 +49,18 @@ def test_a_seed_is_a_schedule() -> None:
     assert {fault.kind for fault in faults} == {kind.name for kind in KINDS}
 
 
+PROMISE = Promise(lease_s=3, drain_s=3)
+KILLED = Fault(0, "replica killed", "replica", 0, 1)
+
+
 def test_recovery_is_until_events_are_seen_again() -> None:
-    fault = Fault(0, "replica killed", "replica", 0, 1)
-    struck = Struck(fault, 10.0, 12.0, frozenset({"a", "b"}))
+    struck = Struck(KILLED, 10.0, 12.0, frozenset({"a", "b"}))
     sightings = {
         "a": [Sighting(9.9, "subscribed"), Sighting(10.4, "subscribed")],
         "b": [Sighting(10.1, "message.delta"), Sighting(12.5, "message.delta")],
         "c": [Sighting(10.2, "subscribed")],
     }
-    (found,) = recoveries([struck], sightings)
+    (found,) = recoveries([struck], sightings, PROMISE)
     assert found.seconds == pytest.approx([0.4, 2.5])
     assert found.percentile(0.5) == pytest.approx(0.4)
     assert found.percentile(0.99) == pytest.approx(2.5)
@@ -62,8 +73,41 @@ def test_a_takeover_counts_for_the_newest_fault_of_a_worker() -> None:
         "a": [Sighting(13.0, "run.retrying", "r1"), Sighting(22.0, "run.retrying", "r1")],
         "b": [Sighting(24.0, "run.retrying", "r2"), Sighting(25.0, "run.resumed", "r2")],
     }
-    found = {each.kind: each.seconds for each in recoveries([first, second], sightings)}
+    found = {each.kind: each.seconds for each in recoveries([first, second], sightings, PROMISE)}
     assert found == {"worker killed": [3.0], "worker stopped": [4.0]}
+
+
+def late(after_s: float, clients: int = 1, *others: Struck) -> list[str]:
+    """What is said of clients that all came back so long after their replica was killed."""
+    names = frozenset(f"tab-{n}" for n in range(clients))
+    struck = Struck(KILLED, 10.0, 11.0, names)
+    sightings = {name: [Sighting(10 + after_s, "subscribed")] for name in names}
+    found = recoveries([struck, *others], sightings, PROMISE)
+    return [v.text for v in overdue(found, PROMISE) if v.invariant == "I8"]
+
+
+def test_a_recovery_may_take_what_is_promised() -> None:
+    promised = PROMISE.after("replica killed")
+    assert late(promised, ENOUGH) == []
+    assert late(promised + 0.1) == []  # one of a few, on a slow machine
+    assert len(late(promised + 0.1, ENOUGH)) == 1
+    assert len(late(SLOW * promised + 0.1, 2)) == 2
+
+
+def test_a_recovery_that_is_disturbed_may_take_longer() -> None:
+    redis = Struck(Fault(0, "redis stopped", "redis", 0, 1), 12.5, 13.5, frozenset())
+    assert late(9.0, 2, redis) == []
+    before = Struck(Fault(0, "redis stopped", "redis", 0, 1), 6.0, 7.0, frozenset())
+    assert len(late(9.0, 2, before)) == 2
+
+
+def test_what_redis_is_away_is_not_its_clients_recovery() -> None:
+    struck = Struck(Fault(0, "redis stopped", "redis", 0, 60), 0.0, 60.0, frozenset({"a"}))
+    promised = PROMISE.after("redis stopped")
+    for needed, violations in ((promised, 0), (SLOW * promised + 0.1, 1)):
+        sightings = {"a": [Sighting(60 + needed, "message.delta")]}
+        found = recoveries([struck], sightings, PROMISE)
+        assert len(list(overdue(found, PROMISE))) == violations
 
 
 def told(*bodies: str) -> Log:

@@ -15,7 +15,7 @@ from gateway.errors import Trimmed
 from gateway.settings import WorkerSettings
 from tests.broker.redis.opening import QUICK, asking, opened
 from tests.conftest import StartGateway
-from tests.faults.conftest import LEASE_OPTIONS, LEASES, Replica, Replicate
+from tests.faults.conftest import LEASE_OPTIONS, LEASES, SCALE, Replica, Replicate
 from tests.faults.faketime import FakeClock
 from tests.faults.producer import Story, script
 from tests.faults.trial import trial
@@ -158,7 +158,10 @@ async def test_K3_a_run_queued_just_before_the_clock_went_back(
             await client.run_end(run)
 
 
-async def test_K4_everything_sleeps_and_wakes(gateway: StartGateway, tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [0, pytest.param(60, marks=SCALE)])
+async def test_K4_everything_sleeps_and_wakes(
+    gateway: StartGateway, tmp_path: Path, seconds: int
+) -> None:
     """As a laptop does: gateway and broker stand still longer than a lease, then go on."""
     story = Story(150, 20)
     server = Valkey(tmp_path / "asleep")
@@ -179,6 +182,7 @@ async def test_K4_everything_sleeps_and_wakes(gateway: StartGateway, tmp_path: P
                 await client.deltas(3)
             for process in (replica, server):
                 process.pause()
+            await asyncio.sleep(seconds)  # the fault itself: at least so long nothing moves
             for client in clients:  # they find out by the silence
                 await client.until(lambda c=client: not c.connected, what="the silence")
             for process in (server, replica):

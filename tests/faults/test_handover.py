@@ -67,7 +67,7 @@ async def test_W4_cut_off_from_redis_it_acts_no_more(
     (tmp_path / "slow_agents.py").write_text(SLOW)
     proxy = await proxied(valkey.port)
     front = await replicate(valkey.url, runs=False)
-    options = ("--agents", "slow_agents:slow", *LEASE_OPTIONS)
+    options = ("--agents", "slow_agents:slow", "--drain-ms=1000", *LEASE_OPTIONS)
     async with trial(front.gateway.broker) as t:
         await gateway("--broker", proxy.redis_url, *options, command="worker")
         client = await t.client(front.url)
@@ -89,9 +89,10 @@ async def test_W4_cut_off_from_redis_it_acts_no_more(
 
 async def test_W8_a_run_at_work_is_nobody_elses(replicate: Replicate, valkey: Valkey) -> None:
     """Four idle workers ask for it all the time, for longer than a lease: it keeps its owner."""
-    story = Story(140, 25)
+    story = Story(180, 25)
+    assert story.words * story.interval_ms > LEASES["lease_ms"]
     front = await replicate(valkey.url, runs=False)
-    owner = worker_of(valkey.url, lease_ms=1_000, lease_renew_ms=200, lease_stop_ms=700)
+    owner = worker_of(valkey.url)
     idle = [worker_of(valkey.url) for _ in range(4)]
     async with trial(front.gateway.broker) as t, owner.running():
         client = await t.client(front.url)

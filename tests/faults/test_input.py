@@ -14,10 +14,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Opcode
 
-from gateway import server
 from gateway.runtime.agent import agent
 from gateway.runtime.context import RunContext
 from gateway.settings import Settings
+from gateway.transports import sockets
 from tests.broker.redis.opening import asking
 from tests.faults.clients import Client
 from tests.faults.conftest import Replica, Replicate
@@ -41,7 +41,7 @@ MARKUP = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 @pytest.fixture(autouse=True)
 def short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
     """The raw clients here never answer a close."""
-    monkeypatch.setattr(server, "LINGER_S", 0.2)
+    monkeypatch.setattr(sockets, "LINGER_S", 0.2)
 
 
 async def alive(replica: Replica) -> None:

@@ -1,6 +1,9 @@
 """Faults, rows L: a real nginx between clients and gateways."""
 
 import asyncio
+import bisect
+import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -9,10 +12,11 @@ from typing import TypeAlias
 import httpx2
 import pytest
 
+from gateway.delivery.roster import RECONNECTS_PER_S
 from tests.broker.redis.opening import opened
 from tests.conftest import StartGateway
 from tests.faults.clients import Client
-from tests.faults.conftest import LEASE_OPTIONS, Replicate
+from tests.faults.conftest import LEASE_OPTIONS, SCALE, Replicate
 from tests.faults.nginx import Nginx
 from tests.faults.producer import Story, script
 from tests.faults.test_worker import CALL, READ
@@ -23,7 +27,6 @@ pytestmark = pytest.mark.lb
 
 Balanced: TypeAlias = Callable[..., Awaitable[Nginx]]
 READ_TIMEOUT_MS = 1_500
-CLIENTS = 60
 REPLICAS = 3
 WAVES_SECONDS = 40
 
@@ -99,38 +102,61 @@ async def test_server_sent_events_are_not_held_back(
         await client.run_end(run)
 
 
+@pytest.mark.usefixtures("many_files")
+@pytest.mark.parametrize(
+    ("count", "talking", "interval_ms", "drain_ms"),
+    [(60, 60, 30, 4_000), pytest.param(3_000, 30, 200, 20_000, marks=SCALE)],
+)
 async def test_S4_a_rolling_restart_loses_nobody(
-    gateway: StartGateway, valkey: Valkey, balanced: Balanced
+    gateway: StartGateway,
+    valkey: Valkey,
+    balanced: Balanced,
+    count: int,
+    talking: int,
+    interval_ms: int,
+    drain_ms: int,
 ) -> None:
-    """Each of three replicas is replaced while all clients listen to a run."""
+    """Each of three replicas is replaced while clients converse or, in a crowd, wait."""
     options = ["--broker", valkey.url, "--agents", "scripted", *LEASE_OPTIONS]
-    replicas = [await gateway(*options, "--no-runs", "--drain-ms=4000") for _ in range(REPLICAS)]
+    serving = ["--no-runs", f"--drain-ms={drain_ms}"]
+    replicas = [await gateway(*options, *serving) for _ in range(REPLICAS)]
     await gateway(*options, command="worker")
     nginx = await balanced([replica.port for replica in replicas])
     async with opened(valkey.url) as reader, trial(reader) as t:
-        clients = [await t.client(nginx.url) for _ in range(CLIENTS)]
+        clients = [await t.client(nginx.url) for _ in range(count)]
         sessions = [await client.create() for client in clients]
         told: list[str] = ["" for _ in clients]
         done = asyncio.Event()
 
+        async def say(at: int, round_: int) -> None:
+            name = f"{'abcdefghij'[at % 10]}{'abcdefghij'[round_ % 10]}"
+            story = Story(10, interval_ms if at < talking else 0, name=name)
+            run = (await clients[at].send(sessions[at], script(story)))["run"]
+            assert (await clients[at].run_end(run))["type"] == "run.completed"
+            told[at] += story.text
+
         async def converse(at: int) -> None:
             rounds = 0
             while not done.is_set():
-                rounds += 1
-                story = Story(10, 30, name=f"{'abcdefghij'[at % 10]}{'abcdefghij'[rounds % 10]}")
-                run = (await clients[at].send(sessions[at], script(story)))["run"]
-                end = await clients[at].run_end(run)
-                assert end["type"] == "run.completed"
-                told[at] += story.text
+                await say(at, rounds := rounds + 1)
 
+        for at in range(talking, count):
+            await say(at, 0)
+        began = time.monotonic()
         async with asyncio.TaskGroup() as group:
-            for at in range(CLIENTS):
+            for at in range(talking):
                 group.create_task(converse(at))
             for replica in replicas:
                 assert await replica.terminate(within=WAVES_SECONDS) == 0
                 await replica.start()
             done.set()
+        for at in range(talking, count):
+            await say(at, 1)
         for at, client in enumerate(clients):
             assert client.text(sessions[at]) == told[at]
             assert client.connections <= 3, f"dropped {client.connections - 1} times"
-        assert sum(client.connections for client in clients) > CLIENTS
+        again = sorted(at for c in clients for at in c.welcomed_at if at > began)
+        most = max(bisect.bisect(again, at + 1) - n for n, at in enumerate(again))
+        sys.stdout.write(f"{len(again)} reconnects, at most {most} in a second\n")
+        assert count < len(again) <= 2 * count
+        assert most <= RECONNECTS_PER_S

@@ -16,13 +16,13 @@ import httpx2
 import pytest
 from websockets.frames import Opcode
 
-from gateway import server as server_module
 from gateway.delivery.outbox import TURN_BYTES
 from gateway.settings import Settings
+from gateway.transports import sockets as sockets_module
 from tests.broker.redis.opening import opened
 from tests.conftest import StartGateway
 from tests.delivery.test_admission import MIB, Given
-from tests.faults.conftest import LEASE_OPTIONS, Replica, Replicate
+from tests.faults.conftest import LEASE_OPTIONS, SCALE, Replica, Replicate
 from tests.faults.producer import Story, script
 from tests.faults.proxy import FaultProxy
 from tests.faults.trial import trial
@@ -36,6 +36,7 @@ Proxied = Callable[[int], Awaitable[FaultProxy]]
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 HELLO = framed(b'{"type":"hello"}')
 IDLE_BYTES = 40_000
+CHURN_PER_S, AT_ONCE = 500, 50
 POOLED = 50
 """Connections to Redis are kept for the next command, at most so many."""
 
@@ -49,7 +50,7 @@ async def blocker(run):
 
 @pytest.fixture
 def short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "LINGER_S", 0.2)
+    monkeypatch.setattr(sockets_module, "LINGER_S", 0.2)
 
 
 @asynccontextmanager
@@ -265,7 +266,11 @@ async def test_C16_a_close_that_is_not_finished(gateway: StartGateway) -> None:
         await eventually(lambda: descriptors(served) <= before + 2, what="all sockets are closed")
 
 
-async def test_C17_churn_leaves_nothing_behind(gateway: StartGateway, own: Valkey) -> None:
+@pytest.mark.parametrize("visits", [1_500, pytest.param(CHURN_PER_S * 60, marks=SCALE)])
+async def test_C17_churn_leaves_nothing_behind(
+    gateway: StartGateway, own: Valkey, visits: int
+) -> None:
+    """As fast as the machine can, and not faster than so many a second."""
     served = await gateway(
         *("--broker", own.url, "--agents", "echo"),
         *("--handshakes-per-s=10000", "--handshakes-burst=10000"),
@@ -292,9 +297,10 @@ async def test_C17_churn_leaves_nothing_behind(gateway: StartGateway, own: Valke
                 await until_closed(reader)
 
     async def crowd(count: int) -> None:
-        for _ in range(count // 50):
+        for _ in range(count // AT_ONCE):
             async with asyncio.TaskGroup() as group:
-                for number in range(50):
+                group.create_task(asyncio.sleep(AT_ONCE / CHURN_PER_S))
+                for number in range(AT_ONCE):
                     group.create_task(visit(number))
         await emptied(served)
 
@@ -310,7 +316,7 @@ async def test_C17_churn_leaves_nothing_behind(gateway: StartGateway, own: Valke
 
     await eventually(unfollowed, what="no subscription is left")
     files, memory = descriptors(served), served.resident_bytes()
-    await crowd(1_500)
+    await crowd(visits)
     await eventually(unfollowed, what="no subscription is left")
     await eventually(
         lambda: descriptors(served) <= files + POOLED, what="descriptors are given back"
@@ -390,16 +396,18 @@ async def _is(look: Callable[[], Awaitable[str | None]], expected: str | None) -
 # --- Resource exhaustion
 
 
-async def test_X1_idle_sockets_are_cheap(gateway: StartGateway) -> None:
+@pytest.mark.usefixtures("many_files")
+@pytest.mark.parametrize("sockets", [1_000, pytest.param(5_000, marks=SCALE)])
+async def test_X1_idle_sockets_are_cheap(gateway: StartGateway, sockets: int) -> None:
     served = await gateway("--handshakes-per-s=10000", "--handshakes-burst=10000")
     async with AsyncExitStack() as crowd:
         for _ in range(50):
             await crowd.enter_async_context(greeted(served.port))
         before = served.resident_bytes()
-        for _ in range(1_000):
+        for _ in range(sockets):
             await crowd.enter_async_context(greeted(served.port))
-        assert await metric(served.http_url, "connections") == 1_050
-        assert (served.resident_bytes() - before) / 1_000 < IDLE_BYTES
+        assert await metric(served.http_url, "connections") == sockets + 50
+        assert (served.resident_bytes() - before) / sockets < IDLE_BYTES
     await emptied(served)
 
 
@@ -601,15 +609,16 @@ async def test_X6_a_flood_of_bad_frames_is_a_few_lines(gateway: StartGateway) ->
     assert not [line for line in lines if line["level"] not in ("info", "warning")]
 
 
+@pytest.mark.parametrize("seconds", [6, pytest.param(60, marks=SCALE)])
 async def test_K4_a_process_that_stands_still_for_a_while(
-    gateway: StartGateway, valkey: Valkey
+    gateway: StartGateway, valkey: Valkey, seconds: int
 ) -> None:
     """Stopped for longer than any of its deadlines: nobody is thrown out for its own absence."""
     served = await gateway(
         *("--broker", valkey.url, "--agents", "scripted", "--stall-ms=1000"),
         *("--write-timeout-ms=1000", "--ack-timeout-ms=1000", "--hello-ms=60000"),
     )
-    story = Story(200, 5)
+    story = Story(600, 10)
     async with opened(valkey.url) as reader, trial(reader) as t:
         clients = [await t.client(served.url, window=64) for _ in range(20)]
         sessions = [await client.create() for client in clients]
@@ -621,7 +630,7 @@ async def test_K4_a_process_that_stands_still_for_a_while(
             await client.deltas(2)
         served.pause()
         with pytest.raises(AssertionError):  # it is only stopped
-            await eventually(lambda: not served.running, within=6)
+            await eventually(lambda: not served.running, within=seconds)
         served.resume()
         for client, session, run in zip(clients, sessions, runs, strict=True):
             assert (await client.run_end(run))["type"] == "run.completed"

@@ -5,6 +5,7 @@ ones, must be answered alike but for the id itself.
 """
 
 import json
+import time
 import typing
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import httpx2
 import msgspec
 import pytest
 
-from gateway.auth import mint_token
+from gateway.auth.token import mint_token
 from gateway.broker.redis import layout
 from protocol.commands import AnySessionCommand, AnyUp
 from tests.broker.redis.opening import asking
@@ -39,6 +40,7 @@ SAMPLES: Frame = {
 APART = ("session.create", "session.unsubscribe", "ack")
 """Frames that are no question about a session: each has a test of its own."""
 THINGS = ("session", "call", "approval", "run", "message", "before", "after")
+ROUNDS, MOST_RATIO = 40, 2.0
 STRANGERS = {"another tenant": ("evil", "ann"), "another subject": ("acme", "bob")}
 
 
@@ -146,6 +148,40 @@ async def test_T1_every_frame_with_anothers_ids(house: House, who: tuple[str, st
             assert blurred(answer, house.ids) == blurred(none, made_up), theirs
         assert (await tab.must({"type": "session.list"}))["sessions"] == []
         assert not tab.events(house.ids["session"])
+
+
+@pytest.mark.parametrize("stored", ["memory", "redis"])
+async def test_T1_the_time_an_answer_takes_tells_nothing(
+    replicate: Replicate, valkey: Valkey, stored: str
+) -> None:
+    """Alternating questions; of each kind the quick answers, as what else runs only adds to them.
+
+    The session is small: the first question about a large one loads it before it is refused.
+    """
+    replica = await replicate(
+        valkey.url if stored == "redis" else None,
+        auth="jwt", auth_secret=SECRET, frames_per_s=100_000, frames_burst=100_000,
+    )  # fmt: skip
+    async with (
+        Tab(replica.url, token=token("acme", "ann")) as ann,
+        Tab(replica.url, token=token("acme", "eve")) as eve,
+    ):
+        session = await ann.create()
+        ids = {name: f"{name}-1" for name in THINGS} | {"session": session}
+        made_up = {**ids, "session": session[:-4] + "none"}
+        pairs = zip(probes(AnyUp, ids), probes(AnyUp, made_up), strict=True)
+        for theirs, nobodys in pairs:
+            took: tuple[list[float], list[float]] = ([], [])
+            for round_ in range(ROUNDS):
+                order = (0, 1) if round_ % 2 else (1, 0)
+                for which in order:
+                    asked = time.perf_counter()
+                    answer = await eve.ask((theirs, nobodys)[which])
+                    took[which].append(time.perf_counter() - asked)
+                    assert answer["code"] == "session.not_found", answer
+            of_theirs, of_nobodys = (sorted(each)[ROUNDS // 10] for each in took)
+            ratio = of_theirs / of_nobodys
+            assert 1 / MOST_RATIO < ratio < MOST_RATIO, f"{theirs['type']}: {ratio:.2f}"
 
 
 @pytest.mark.parametrize("who", STRANGERS.values(), ids=STRANGERS)

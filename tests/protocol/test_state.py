@@ -2,10 +2,11 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protocol import events as ev
 from protocol.codec import encode
 from protocol.model import Approval, Call, Message, Run
-from protocol.state import State, copy, fold, newest
-from protocol.values import TextPart, ToolCallPart
+from protocol.state import State, copy, fold, joined, newest
+from protocol.values import Kind, TextPart, ToolCallPart
 from tests.support.sessions import Log, plausible
 from tests.support.values import of, soups
 
@@ -21,6 +22,46 @@ def test_a_fold_goes_on_from_a_copy(log: Log, data: st.DataObject) -> None:
 
 
 @settings(max_examples=30)
+@given(plausible() | soups(), st.data())
+def test_joined_events_fold_to_the_same(log: Log, data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(log)))
+    state = fold(State(session="s_1"), log[:cut])
+    together = fold(copy(state), joined(log[cut:]))
+    assert together == fold(state, log[cut:])
+
+
+def test_only_neighbours_of_one_text_are_joined() -> None:
+    def said(message: str, part: int, kind: Kind, delta: str) -> ev.MessageDelta:
+        return ev.MessageDelta(time=delta, message=message, part=part, kind=kind, delta=delta)
+
+    events: list[ev.Event] = [
+        said("m_1", 0, "text", "a"),
+        said("m_1", 0, "text", "b"),
+        said("m_1", 0, "thinking", "c"),
+        said("m_1", 1, "thinking", "d"),
+        said("m_2", 1, "thinking", "e"),
+        ev.ToolCallDelta(time="f", call="m_2", delta="f"),
+        ev.ToolCallDelta(time="g", call="m_2", delta="g"),
+        ev.ToolCallDelta(time="h", call="c_1", delta="h"),
+        ev.RunLog(time="i", run="r_1", level="info", text="i"),
+        ev.ToolCallDelta(time="j", call="c_1", delta="j"),
+        said("m_2", 1, "thinking", "k"),
+    ]
+    together = list(joined(enumerate(events, 1)))
+    assert [(seq, getattr(event, "delta", "i")) for seq, event in together] == [
+        (2, "ab"),
+        (3, "c"),
+        (4, "d"),
+        (5, "e"),
+        (7, "fg"),
+        (8, "h"),
+        (9, "i"),
+        (10, "j"),
+        (11, "k"),
+    ]
+    assert list(joined([])) == []
+
+
 @given(of(State))
 def test_a_copy_is_equal_and_shares_nothing(state: State) -> None:
     other = copy(state)

@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -20,6 +22,13 @@ moments = st.integers(0, 4_102_444_800_000)  # until 2100, in ms
 )
 def test_a_time_is_rfc_3339_with_milliseconds(seconds: float, text: str) -> None:
     assert time_text(seconds) == text
+
+
+@given(st.floats(0, 4_102_444_800) | st.integers(0, 10**9).map(lambda s: s + 0.9999999))
+def test_a_time_is_the_one_that_datetime_makes(seconds: float) -> None:
+    moment = datetime.fromtimestamp(seconds, UTC)
+    made = datetime.fromisoformat(time_text(seconds))
+    assert made == moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 @given(moments)

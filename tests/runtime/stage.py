@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.broker.base import Append, Claimed, Follower, News
+from gateway.broker.base import Answered, Append, Claimed, Follower, News
 from gateway.broker.memory import MemoryBroker
 from gateway.errors import BrokerUnavailable
 from gateway.runtime.agent import Agent
@@ -85,6 +85,21 @@ class FaultyBroker(MemoryBroker):
             self.lost_replies -= 1
             raise BrokerUnavailable("the reply was lost")
         return seq
+
+    def append_soon(self, append: Append, answered: Answered) -> None:
+        def hear(answer: int | BrokerUnavailable) -> None:
+            if answer and any(self.down_after in body for body in append.bodies):
+                self.down = True
+            if answer and self.lost_replies:
+                self.lost_replies -= 1
+                answer = BrokerUnavailable("the reply was lost")
+            answered(answer)
+
+        if self.down:
+            cut_off = BrokerUnavailable("cut off")
+            asyncio.get_running_loop().call_soon(answered, cut_off)
+        else:
+            super().append_soon(append, hear)
 
     async def read(
         self, session: str, after: int, limit: int, *, epoch: str = ""

@@ -380,3 +380,21 @@ async def test_what_cannot_be_stored_is_the_agents_error_and_harms_nothing(verb:
     assert state.run is not None
     assert state.run.output == "went on"
     assert types(await stage.events())[-1] == "run.completed"
+
+
+@pytest.mark.parametrize("ahead", [-5.0, 0.0, 0.03, 1.02])
+async def test_pace_returns_at_a_time(ahead: float) -> None:
+    early: list[float] = []
+
+    async def talk(run: RunContext) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + ahead
+        await run.pace(due)
+        early.append(due - loop.time())
+
+    stage = Stage([agent(name="a")(talk)])
+    await stage.create("a")
+    async with stage.worker():
+        await stage.send("Hi")
+        await stage.ended()
+    assert early[0] < 0.005

@@ -290,7 +290,36 @@ async def test_a_zombie_writes_nothing_after_the_takeover() -> None:
     assert said == ["attempt 2"]
 
 
-async def test_in_another_incarnation_of_the_log_the_run_goes_on() -> None:
+async def test_a_new_epoch_does_not_disturb_an_attempt_that_it_holds() -> None:
+    go = asyncio.Event()
+    begun = asyncio.Event()
+
+    async def talk(run: RunContext) -> None:
+        async with run.message() as message:
+            await message.write("Here ")
+            begun.set()
+            await go.wait()
+            await message.write("I am.")
+
+    stage = Stage([agent(name="a", resume="none")(talk)])
+    await stage.create("a")
+    async with stage.worker():
+        await stage.send("Hi")
+        await begun.wait()
+        await stage.until_log("message.delta")
+        stage.broker._sessions["s_0"].epoch = "e_2"
+        go.set()
+        await stage.until_log("run.completed")
+    assert types(await stage.events())[3:] == [
+        "run.started",
+        "message.started",
+        "message.delta",
+        "message.completed",
+        "run.completed",
+    ]
+
+
+async def test_an_attempt_that_lost_something_to_a_new_epoch_is_made_again() -> None:
     go = asyncio.Event()
     attempts: list[int] = []
 
@@ -304,7 +333,10 @@ async def test_in_another_incarnation_of_the_log_the_run_goes_on() -> None:
     async with stage.worker():
         await stage.send("Hi")
         await eventually(lambda: attempts)
-        stage.broker._sessions["s_0"].epoch = "e_2"
+        log = stage.broker._sessions["s_0"]
+        assert b'"run.started"' in log.events[-1]
+        log.events[-1] = b'{"type":"run.started","time":"2026-01-01T00:00:00.001Z","run":"r_1"}'
+        log.epoch = "e_2"
         go.set()
         await stage.until_log("run.completed")
     assert len(attempts) == 2

@@ -35,13 +35,17 @@ def fold(shown: Sequence[Shown], parts: Parts) -> None:
             parts[-1] = (one.kind, last[1] + one.text)
 
 
-def step(gate: Gate, pieces: Pieces, *, ends: bool = True) -> Parts:
+def step(gate: Gate, pieces: Pieces, *, ends: bool = True, flows: bool = True) -> Parts:
     """The message's parts after a step of these pieces; a call is a part of None."""
     parts: Parts = []
     for piece in pieces:
         if piece is None:
             fold(gate.call(), parts)
             parts.append(None)
+        elif flows and gate.flows(piece):
+            last = parts[-1]
+            assert last is not None
+            parts[-1] = (last[0], last[1] + piece)
         else:
             fold(gate.feed(piece), parts)
     if ends:
@@ -159,11 +163,31 @@ def test_example(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_example_cut_anywhere(name: str) -> None:
+@pytest.mark.parametrize("flows", [True, False])
+def test_example_cut_anywhere(name: str, flows: bool) -> None:
     options, pieces, expected = EXAMPLES[name]
     for i, piece in enumerate(pieces):
         for cut in cuts(piece) if piece else ():
-            assert step(Gate(**options), [*pieces[:i], *cut, *pieces[i + 1 :]]) == expected
+            all_ = [*pieces[:i], *cut, *pieces[i + 1 :]]
+            assert step(Gate(**options), all_, flows=flows) == expected
+
+
+def test_what_flows_on_and_what_does_not() -> None:
+    gate = Gate()
+    assert not gate.flows("a"), "of which kind it is nobody has asked yet"
+    gate.feed("a")
+    assert gate.flows("b")
+    assert not gate.flows("b<"), "perhaps a tag"
+    gate.feed("b<")
+    assert not gate.flows("i>")
+    gate.feed("i>")
+    gate.feed("c")
+    assert gate.flows("d")
+    gate.think("e")
+    assert not gate.flows("f")
+    gate.feed("f")
+    assert gate.call() == [Replace(0, "commentary", "abb<i>cd"), Replace(2, "commentary", "f")]
+    assert not gate.flows("g")
 
 
 def test_show_streams_text_at_once_and_replaces_it_before_the_call() -> None:

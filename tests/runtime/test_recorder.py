@@ -42,10 +42,12 @@ async def test_the_first_delta_is_due_at_once_and_later_ones_wait() -> None:
     recorder.take(NOW)
     assert recorder.due == inf
     recorder.delta("m_1", 0, "text", "b")
-    assert (recorder.due, bell.rung) == (pytest.approx(100.02), 2)
+    assert 100.01499 < recorder.due <= 100.02, "a time that other runs share"
+    assert bell.rung == 2
     clock.advance(0.01)
     recorder.delta("m_1", 0, "text", "c")
-    assert (recorder.due, bell.rung) == (pytest.approx(100.02), 2)
+    assert 100.01499 < recorder.due <= 100.02, "a time that other runs share"
+    assert bell.rung == 2
     assert deltas(recorder.take(NOW).stream) == [(0, "bc")]
 
 

@@ -140,6 +140,35 @@ async def test_parts_between_texts() -> None:
     ]
 
 
+async def test_model_text_goes_on_where_it_was_unless_something_came_between() -> None:
+    async def write(run: RunContext) -> None:
+        async with run.message() as message:
+            for piece in ("a", "b", "", "c"):
+                await message.write(piece)
+            await message.text("d")
+            await message.write("e")
+            await message.part(DataPart(name="x", value=1))
+            for piece in ("f", "g"):
+                await message.write(piece)
+            await message.commentary("h")
+            for piece in ("i", "<think>j", "k", "</think>l", "m"):
+                await message.write(piece)
+            with pytest.raises(TypeError):
+                await message.write(7)  # type: ignore[arg-type] - what agents do
+            await message.write("n")
+
+    _, state = await perform(write)
+    assert parts(state) == [
+        TextPart("abcde"),
+        DataPart(name="x", value=1),
+        TextPart("fg"),
+        CommentaryPart("h"),
+        TextPart("i"),
+        ThinkingPart("jk"),
+        TextPart("lmn"),
+    ]
+
+
 async def test_a_signature_stays_with_its_part() -> None:
     async def write(run: RunContext) -> None:
         async with run.message() as message:

@@ -1,11 +1,12 @@
 """Driving stores: commands of tabs, a worker's hold, and faults of the broker between them."""
 
+import asyncio
 import itertools
 from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-from gateway.broker.base import Append, Broker, Claimed, Loaded
+from gateway.broker.base import Answered, Append, Broker, Claimed, Loaded
 from gateway.errors import BrokerUnavailable
 from gateway.sessions import inputs
 from gateway.sessions.attempt import Attempt
@@ -146,6 +147,22 @@ class Faults:
 
     async def append(self, append: Append) -> int:
         return await self._through(append, self._broker.append)
+
+    def append_soon(self, append: Append, answered: Answered) -> None:
+        def lose(_: int | BrokerUnavailable) -> None:
+            answered(BrokerUnavailable("lost"))
+
+        fault = self.on_append[0] if self.on_append else None
+        if callable(fault):  # `append` awaits it
+            asyncio.get_running_loop().call_soon(answered, 0)
+            return
+        if self.on_append:
+            self.on_append.popleft()
+        self.appends.append(append)
+        if fault == "cut":
+            asyncio.get_running_loop().call_soon(answered, BrokerUnavailable("cut"))
+        else:
+            self._broker.append_soon(append, lose if fault == "lost" else answered)
 
     async def delete(self, append: Append) -> int:
         return await self._through(append, self._broker.delete)

@@ -1,11 +1,15 @@
 """A worker's hold on a session: its appends happen once, and only while it holds it."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from gateway.broker.base import Broker, News
 from gateway.broker.memory import MemoryBroker
+from gateway.broker.redis.layout import session_keys
 from gateway.errors import Conflict, EpochChanged, Fenced, SessionMissing
 from gateway.sessions import inputs
 from gateway.sessions.attempt import Attempt
@@ -14,8 +18,10 @@ from gateway.sessions.loading import Snapshots
 from gateway.sessions.session import to_snapshot
 from gateway.sessions.store import Store
 from protocol import commands as cmd
+from protocol.events import StreamEvent
+from protocol.values import TextPart
 from tests.sessions.bench import DEV, origin
-from tests.sessions.conftest import Replicas
+from tests.sessions.conftest import DATABASE, Replicas
 from tests.sessions.replicas import (
     SLOW,
     Faults,
@@ -30,6 +36,7 @@ from tests.sessions.replicas import (
     types,
     update,
 )
+from tests.support.processes import Valkey
 from tests.support.waiting import eventually
 
 
@@ -43,6 +50,18 @@ async def started(store: Store, *, lease_s: float = 15) -> tuple[str, Attempt]:
     name = await created(store, SLOW)
     await send(store, name)
     return name, await attempt(store, lease_s=lease_s)
+
+
+async def stream_soon(one: Attempt, *events: StreamEvent) -> None:
+    """As the keeper does it, whatever the answer is."""
+    heard = asyncio.Event()
+    one.stream_soon(events, heard.set)
+    assert not heard.is_set()
+    assert one.flying
+    await heard.wait()
+    assert not one.flying
+    if one.unsettled:
+        await one.settle()
 
 
 async def assert_copy_true(one: Attempt, broker: Broker) -> None:
@@ -71,6 +90,21 @@ async def test_a_run_from_claim_to_end(store: Store) -> None:
     ]
     await assert_copy_true(one, store.broker)
     assert await store.broker.claim("w", ["scripted"], lease_s=15) is None
+
+
+async def test_a_stream_is_folded_when_the_copy_is_looked_at(store: Store) -> None:
+    _, one = await started(store)
+    await one.step(inputs.StartMessage(message="m_2"))
+    seq, copy = one.seq, one.session
+    for text in ("a", "b", "c"):
+        await one.stream([delta(store, "m_2", text)])
+    assert (one.seq, copy.state.seq) == (seq + 3, seq)
+    assert one.session.state.messages[-1].parts == [TextPart("abc")]
+    assert one.seq == one.session.state.seq == seq + 3
+    await one.stream([delta(store, "m_2", "d")])
+    await one.step(inputs.EndMessage(message="m_2"), [delta(store, "m_2", "e")])
+    assert one.session.state.messages[-1].parts == [TextPart("abcde")]
+    await assert_copy_true(one, store.broker)
 
 
 async def test_a_decision_without_events_is_not_appended(store: Store) -> None:
@@ -107,6 +141,7 @@ async def test_a_lost_reply_changes_nothing_twice(store: Store, fault: str) -> N
     for act in (
         lambda: one.step(inputs.StartMessage(message="m_2")),
         lambda: one.stream([delta(store, "m_2", "a"), delta(store, "m_2", "b")]),
+        lambda: stream_soon(one, delta(store, "m_2", "soon")),
         lambda: one.step(inputs.EndMessage(message="m_2"), [delta(store, "m_2", "c")]),
         lambda: one.step(calling("c_1", "slow", "m_3")),
         lambda: one.step(inputs.CompleteRun()),  # it raises the fence itself
@@ -116,7 +151,7 @@ async def test_a_lost_reply_changes_nothing_twice(store: Store, fault: str) -> N
         assert not faults.on_append
         await assert_copy_true(one, store.broker)
     seen = await types(store.broker, name)
-    assert seen.count("message.delta") == 3
+    assert seen.count("message.delta") == 4
     assert seen.count("run.completed") == 1
     assert len(seen) == one.session.state.seq
 
@@ -144,6 +179,8 @@ async def test_after_a_stop_no_token_comes_through(replicas: Replicas) -> None:
     for _ in range(2):
         with pytest.raises(Fenced):
             await one.stream([delta(replicas.a, "m_2")])
+        with pytest.raises(Fenced):
+            await stream_soon(one, delta(replicas.a, "m_2"))
     with pytest.raises(Fenced):
         await one.step(inputs.EndMessage(message="m_2"))
     assert (await types(replicas.a.broker, name))[-1] == "run.cancelled"
@@ -185,19 +222,136 @@ async def test_a_deleted_session(replicas: Replicas) -> None:
         await replicas.a.attempt(held)
 
 
-async def test_another_incarnation_of_the_log() -> None:
-    broker = MemoryBroker()
-    store = Store(broker)
+# --- epochs
+
+NewEpoch = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture
+def new_epoch(brokers: tuple[Broker, Broker], valkey: Valkey) -> NewEpoch:
+    """Makes a session's log go on in another epoch, without its last `lost` appends."""
+
+    async def in_memory(session: str, lost: int = 0) -> None:
+        assert isinstance(brokers[0], MemoryBroker)
+        kept = brokers[0]._sessions[session]
+        kept.epoch += "_"
+        for _ in range(lost):  # of one event each, here
+            kept.seq -= 1
+            kept.times.pop()
+            kept.version -= b'"message.delta"' not in kept.events.pop()
+
+    async def in_redis(session: str, lost: int = 0) -> None:
+        meta, log_key, *_ = session_keys(session)
+        async with Redis.from_url(f"{valkey.url.rpartition('/')[0]}/{DATABASE}") as admin:
+            kept: Any = await admin.xrange(log_key)
+            await admin.delete(log_key)  # anew, as on a server that never had the last ones
+            for entry, fields in kept[: len(kept) - lost]:
+                await admin.xadd(log_key, fields, id=entry)
+            await admin.hset(meta, "replid", "another server's")
+
+    return in_memory if isinstance(brokers[0], MemoryBroker) else in_redis
+
+
+async def test_it_goes_on_in_a_new_epoch_that_has_all_of_it(
+    store: Store, new_epoch: NewEpoch
+) -> None:
     name, one = await started(store)
-    broker._sessions[name].epoch = "e_other"
+    for act in (
+        lambda: one.step(inputs.StartMessage(message="m_2")),
+        lambda: one.stream([delta(store, "m_2", "a"), delta(store, "m_2", "b")]),
+        lambda: one.stream([delta(store, "m_2", "c")]),
+        lambda: one.step(inputs.EndMessage(message="m_2"), [delta(store, "m_2", "d")]),
+        lambda: one.take(News(name, "e_new", 99, 98, 9, ())),
+        lambda: one.take(News(name, "", 0, 0, 0, ())),
+        lambda: one.step(inputs.CompleteRun()),
+    ):
+        epoch, reloads = one.claimed.epoch, one.reloads
+        await new_epoch(name)
+        await act()
+        assert one.claimed.epoch != epoch
+        assert one.reloads > reloads
+        await assert_copy_true(one, store.broker)
+    assert await types(store.broker, name, 4) == [
+        "message.started",
+        *["message.delta"] * 4,
+        "message.completed",
+        "run.completed",
+    ]
+
+
+async def test_it_ends_when_something_acknowledged_is_lost(
+    store: Store, new_epoch: NewEpoch
+) -> None:
+    name, one = await started(store)
+    await one.step(inputs.StartMessage(message="m_2"))
+    await one.stream([delta(store, "m_2", "a")])
+    await new_epoch(name, lost=1)
+    for act in (
+        lambda: one.stream([delta(store, "m_2", "b")]),
+        lambda: one.step(inputs.EndMessage(message="m_2")),
+        lambda: one.take(News(name, "e_new", 99, 98, 9, ())),
+        lambda: one.take(News(name, "", 0, 0, 0, ())),
+    ):
+        with pytest.raises(EpochChanged):
+            await act()
+    assert (await types(store.broker, name))[-1] == "message.started"
+
+
+async def test_it_ends_when_others_have_written_in_the_place_of_its_last(
+    replicas: Replicas, new_epoch: NewEpoch
+) -> None:
+    name, one = await started(replicas.a)
+    await one.step(inputs.StartMessage(message="m_2"))
+    await new_epoch(name, lost=1)
+    await update(replicas.b, name, a=1)  # at the same seq
     with pytest.raises(EpochChanged):
-        await one.step(inputs.StartMessage(message="m_2"))
-    with pytest.raises(EpochChanged):
-        await one.take(News(name, "e_other", 99, 99, 9, (b"{}",)))
-    with pytest.raises(EpochChanged):
-        await one.take(News(name, "", 0, 0, 0, ()))
-    with pytest.raises(EpochChanged):
-        await one._reload()
+        await one.stream([delta(replicas.a, "m_2", "b")])
+
+
+async def test_a_stop_in_the_new_epoch_ends_it(replicas: Replicas, new_epoch: NewEpoch) -> None:
+    name, one = await started(replicas.a)
+    await one.step(inputs.StartMessage(message="m_2"))
+    await new_epoch(name)
+    await stop(replicas.b, name)
+    with pytest.raises(Fenced):
+        await one.stream([delta(replicas.a, "m_2", "b")])
+
+
+@pytest.mark.parametrize("fault", ["lost", "cut"])
+async def test_what_was_in_flight_when_the_epoch_changed_is_stored_once(
+    replicas: Replicas, new_epoch: NewEpoch, fault: str
+) -> None:
+    faults = Faults(replicas.a.broker)
+    name, one = await started(Store(faults.broker))
+
+    async def other() -> None:
+        await update(replicas.b, name, a=1)
+        await new_epoch(name)
+
+    for act in (
+        lambda: one.step(inputs.StartMessage(message="m_2")),
+        lambda: one.stream([delta(replicas.a, "m_2", "a"), delta(replicas.a, "m_2", "b")]),
+        lambda: stream_soon(one, delta(replicas.a, "m_2", "soon")),
+        lambda: one.step(inputs.EndMessage(message="m_2"), [delta(replicas.a, "m_2", "c")]),
+        lambda: one.step(calling("c_1", "slow", "m_3")),
+    ):
+        epoch = one.claimed.epoch
+        faults.on_append += [fault, other, fault]
+        await act()
+        faults.on_append.clear()
+        assert one.claimed.epoch != epoch
+        await assert_copy_true(one, replicas.b.broker)
+    seen = await types(replicas.b.broker, name, 4)
+    assert [t for t in seen if t != "session.updated"] == [
+        "message.started",
+        *["message.delta"] * 4,
+        "message.completed",
+        "message.started",
+        "tool_call.started",
+        "message.completed",
+        "tool_call.requested",
+        "run.waiting",
+    ]
 
 
 # --- conflicts
@@ -236,6 +390,9 @@ async def test_what_came_between_stream_events_is_folded(replicas: Replicas) -> 
     await update(replicas.b, name, a=1)
     await one.stream([delta(replicas.a, "m_2", "x")])
     assert one.session.state.metadata == {"a": 1}
+    await update(replicas.b, name, a=2)
+    await stream_soon(one, delta(replicas.a, "m_2", "y"))
+    assert one.session.state.metadata == {"a": 2}
     await assert_copy_true(one, replicas.a.broker)
 
 
@@ -407,6 +564,16 @@ async def test_snapshots_come_every_so_many_events_and_at_the_end(store: Store) 
     assert (await Store(store.broker).load(name, DEV)).state == one.session.state
 
 
+async def test_snapshots_of_what_was_streamed_without_a_task(store: Store) -> None:
+    snapshots = Snapshots(store.broker, every=10, keep_events=0)
+    name, one = await started(Store(store.broker, snapshots=snapshots))
+    await one.step(inputs.StartMessage(message="m_2"))
+    for i in range(12):
+        await stream_soon(one, delta(store, "m_2", str(i)))
+    assert (await store.broker.load(name)).snapshot_seq == 10
+    await assert_copy_true(one, store.broker)
+
+
 async def test_an_attempt_continues_from_a_snapshot(store: Store) -> None:
     snapshots = Snapshots(store.broker, every=1, keep_events=0)
     busy = Store(store.broker, snapshots=snapshots)
@@ -430,6 +597,9 @@ async def test_the_log_has_each_append_of_a_shaky_attempt_once(store: Store) -> 
     await one.step(inputs.StartMessage(message="m_2"))
     for i in range(30):
         faults.on_append.append(["lost", "cut", None][i % 3])
-        await one.stream([delta(store, "m_2", f"{i},")])
+        if i % 2:
+            await one.stream([delta(store, "m_2", f"{i},")])
+        else:
+            await stream_soon(one, delta(store, "m_2", f"{i},"))
     text = "".join(getattr(e, "delta", "") for e in await log(store.broker, name))
     assert text == "".join(f"{i}," for i in range(30))

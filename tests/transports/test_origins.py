@@ -89,3 +89,13 @@ async def test_the_guard_keeps_them_from_the_api_alone() -> None:
         assert (await client.get("/healthz")).text == "here"
         own = await client.get("/v1/sessions", headers={"Origin": "http://gateway.example"})
         assert own.text == "here"
+
+
+def test_other_origins_from_now_on() -> None:
+    check = OriginCheck(JWT)
+    there = Headers({"host": "gateway.example", "origin": "https://new.example"})
+    assert not check.accepts(there)
+    check.allow(["https://new.example"])
+    assert check.accepts(there)
+    check.allow([])
+    assert not check.accepts(there)

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from gateway.auth import JwtAuth, mint_token
+from gateway.auth.token import JwtAuth, mint_token
 from gateway.delivery import roster as roster_module
 from gateway.settings import Settings
 from protocol.values import Principal

@@ -114,6 +114,23 @@ async def test_another_version_or_origin_is_refused(inside: InProcess) -> None:
             assert tab._socket.subprotocol is None
 
 
+async def test_a_bug_of_ours_ends_one_connection_alone(
+    url: str,
+    inside: InProcess,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with Tab(url) as tab:
+        (connection,) = inside.delivery.roster._members
+        async with Tab(url) as other:
+            monkeypatch.setattr(connection, "_bucket", None)
+            await tab.send({"type": "ping"})
+            assert await tab.wait_closed() == 1012
+            await other.send({"type": "ping"})
+            await other.wait_for("pong")
+    assert "failed" in caplog.text
+
+
 SESSIONS = [f"s_{n}" for n in range(6)]
 
 

@@ -5,6 +5,8 @@ failing are the client's, hearing is the listener's. Time is the server's: scrip
 adds an offset that every canary refreshes.
 """
 
+import asyncio
+import logging
 import math
 import secrets
 import time
@@ -15,6 +17,7 @@ from functools import partial
 from redis.exceptions import RedisError
 
 from gateway.broker.base import (
+    Answered,
     Append,
     Claimed,
     Create,
@@ -23,18 +26,26 @@ from gateway.broker.base import (
     Loaded,
     News,
     OnControl,
+    check_bodies,
 )
-from gateway.broker.followers import Followers
+from gateway.broker.followers import Followers, report
 from gateway.broker.redis import layout, replies
+from gateway.broker.redis.appends import Appends, is_plain
 from gateway.broker.redis.claims import Claims
-from gateway.broker.redis.client import Argument, RedisClient
-from gateway.broker.redis.listener import Deaf, Listener, Rhythm
+from gateway.broker.redis.client import RedisClient
+from gateway.broker.redis.listener import Listener, Rhythm
 from gateway.broker.redis.listeners import Listeners
 from gateway.broker.redis.owners import Owners
+from gateway.broker.redis.stream import Argument
 from gateway.errors import BrokerUnavailable, ConfigurationError, Exists
+
+AGAIN_S = 1.0
+"""Between two tries to begin with a server that is not there."""
 
 SPARE_S = 5.0
 TIMER_PAUSE_S = 1.0
+
+_log = logging.getLogger(__name__)
 
 
 class RedisBroker:
@@ -53,7 +64,14 @@ class RedisBroker:
         self._listener = self._make_listener(rhythm)
         self._followers = Followers()
         self._owners = Owners(self._client)
+        self._appends = Appends(self._client)
         self._claims = Claims(self._client)
+        # Waits for a server that was not there at the start.
+        self._beginning: asyncio.Task[None] | None = None
+        # channel -> session, of those that are followed
+        self._channels: dict[bytes, str] = {}
+        # channel -> how its only follower takes what is published, where it can
+        self._hearers: dict[bytes, Callable[[bytes, bytes, bytes, bytes], bool]] = {}
         # channel -> shard
         self._wakes = {layout.wake(shard): shard for shard in range(layout.SHARDS)}
         self._hears_wakes = False
@@ -70,21 +88,46 @@ class RedisBroker:
 
     async def start(self) -> None:
         try:
-            await self._client.check()
+            await self._begin()
+        except BrokerUnavailable as error:
+            _log.warning("%s; it is tried again", error)
+            beginning = self._begin_later()
+            self._beginning = asyncio.create_task(beginning)  # noqa: TID251 - joined by close()
+
+    async def _begin(self) -> None:
+        await self._client.check()
+        try:
             await self._listener.start()
             await self._listener.subscribe([layout.CONTROL])
             await self._sing("agw:{0}:canary", "")
-        except (RedisError, OSError, TimeoutError, Deaf, BrokerUnavailable) as error:
-            await self.close()
-            raise ConfigurationError(
-                f"Redis at {self._client.place} cannot be listened to: {error}"
-            ) from error
-        except ConfigurationError:
-            await self.close()
-            raise
+        except (RedisError, OSError, TimeoutError) as error:
+            place = self._client.place
+            raise BrokerUnavailable(f"Redis at {place} cannot be listened to: {error}") from error
+
+    async def _begin_later(self) -> None:
+        last = ""
+        while True:
+            await asyncio.sleep(AGAIN_S)
+            try:
+                await self._begin()
+            except (BrokerUnavailable, ConfigurationError) as error:
+                if str(error) != last:
+                    _log.warning("%s", error)
+                last = str(error)
+            except Exception:  # noqa: BLE001 - the top of a task that must not end
+                _log.exception("the broker could not be started; it is tried again")
+            else:
+                _log.info("Redis at %s is there", self._client.place)
+                self._missed()
+                return
 
     async def close(self) -> None:
+        if self._beginning is not None:
+            self._beginning.cancel()
+            await asyncio.wait((self._beginning,))
         self._followers.clear()
+        self._channels.clear()
+        self._hearers.clear()
         await self._listener.close()
         await self._client.close()
 
@@ -128,11 +171,20 @@ class RedisBroker:
         return replies.head(epoch, seq, version, fence)
 
     async def append(self, append: Append) -> int:
+        if is_plain(append):
+            seq = await self._appends.append(append, _lines(append.bodies))
+            if seq:
+                return seq
         return await self._append(append, delete=False)
 
+    def append_soon(self, append: Append, answered: Answered) -> None:
+        if is_plain(append):
+            self._appends.begin(append, _lines(append.bodies), answered)
+        else:
+            asyncio.get_running_loop().call_soon(answered, 0)
+
     async def delete(self, append: Append) -> int:
-        if not append.bodies:
-            raise ValueError("the append that deletes a session has at least one event")
+        check_bodies(append.bodies, at_least=1)
         return await self._append(append, delete=True)
 
     async def _append(self, append: Append, *, delete: bool) -> int:
@@ -221,15 +273,29 @@ class RedisBroker:
 
     async def follow(self, session: str, follower: Follower) -> None:
         self._followers.add(session, follower)
+        channel = layout.channel(session)
+        self._channels[channel] = session
+        self._choose_hearer(channel, session)
         try:
-            await self._listener.subscribe([layout.channel(session)])
+            await self._listener.subscribe([channel])
         except BaseException:
             self.unfollow(session, follower)
             raise
 
     def unfollow(self, session: str, follower: Follower) -> None:
-        if self._followers.remove(session, follower):
-            self._listener.unsubscribe(layout.channel(session))
+        last = self._followers.remove(session, follower)
+        channel = layout.channel(session)
+        self._choose_hearer(channel, session)
+        if last:
+            del self._channels[channel]
+            self._listener.unsubscribe(channel)
+
+    def _choose_hearer(self, channel: bytes, session: str) -> None:
+        hearer = self._followers.hearer(session)
+        if hearer is None:
+            self._hearers.pop(channel, None)
+        else:
+            self._hearers[channel] = hearer.hear
 
     async def publish_control(self, message: bytes) -> None:
         await self._client.command("SPUBLISH", layout.CONTROL, message)
@@ -238,21 +304,31 @@ class RedisBroker:
         self._followers.add_control(heard)
 
     def _hear(self, channel: bytes, payload: bytes) -> None:
-        if channel == layout.CONTROL:
+        hear = self._hearers.get(channel)
+        if hear is not None:
+            header, _, text = payload.partition(b"\n{")
+            try:
+                epoch, first, count, _ = header.split(b" ")
+                if hear(epoch, first, count, text):
+                    return
+            except ValueError:  # not ours, or of a version to come
+                pass
+            except Exception as error:  # noqa: BLE001 - reported, and the others still hear
+                report(error, f"a follower of {channel!r}")
+        self._hear_slowly(channel, payload)
+
+    def _hear_slowly(self, channel: bytes, payload: bytes) -> None:
+        session = self._channels.get(channel)
+        if session is not None:
+            try:
+                news = replies.news(session, payload)
+            except ValueError:  # not ours, or of a version to come
+                news = News(session, "", 0, 0, 0, ())
+            self._followers.tell(news)
+        elif channel == layout.CONTROL:
             self._followers.tell_control(payload)
-            return
-        shard = self._wakes.get(channel)
-        if shard is not None:
+        elif (shard := self._wakes.get(channel)) is not None:
             self._claims.hear(shard, payload)
-            return
-        session = layout.session_of(channel)
-        if session not in self._followers:
-            return
-        try:
-            news = replies.news(session, payload)
-        except ValueError:  # not ours, or of a version to come
-            news = News(session, "", 0, 0, 0, ())
-        self._followers.tell(news)
 
     def _missed(self, shard: int | None = None) -> None:
         """News of a shard, or of all, may have been lost."""
@@ -348,7 +424,11 @@ def _given(value: float | None) -> Argument:
 
 
 def _events(bodies: Sequence[bytes], control: int) -> tuple[Argument, ...]:
-    text = b"\n".join(bodies)
+    return len(bodies), control, _lines(bodies)
+
+
+def _lines(bodies: Sequence[bytes]) -> bytes:
+    text = bodies[0] if len(bodies) == 1 else b"\n".join(bodies)
     if bodies and text.count(b"\n") != len(bodies) - 1:
         raise ValueError("an encoded event has no line break")
-    return len(bodies), control, text
+    return text

@@ -1,14 +1,14 @@
-"""Asking Redis: scripts and pipelines in time, and what failures mean. No keys, no verbs.
+"""Asking Redis: scripts and commands in time, and what failures mean. No keys, no verbs.
 
-Every call ends within `CALL_S`. What is sent is sent once: after a lost answer nobody but the
-caller of a verb knows whether to repeat it.
+Every call ends within `CALL_S`, which wires see to. What is sent is sent once: after a lost answer
+nobody but the caller of a verb knows whether to repeat it.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 from redis.asyncio.connection import Connection
 from redis.exceptions import (
@@ -22,10 +22,13 @@ from redis.exceptions import ConnectionError as LostConnection
 from gateway.broker.redis.address import read_url
 from gateway.broker.redis.cluster import Cluster
 from gateway.broker.redis.scripts import Script, load_scripts
-from gateway.broker.redis.servers import Argument, OneServer, Servers, resets_told
+from gateway.broker.redis.servers import OneServer, Servers
+from gateway.broker.redis.stream import Argument
+from gateway.broker.redis.wire import CALL_S, Wire
 from gateway.errors import BrokerError, BrokerUnavailable, ConfigurationError
 
-CALL_S = 2.0
+# Scripts whose replies may be big.
+READING = frozenset({"heads", "load", "read"})
 # The server or its operator says: not now.
 REFUSED = frozenset(
     {
@@ -47,8 +50,6 @@ REFUSED = frozenset(
 
 _log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 
 def failure(error: Exception) -> BrokerError:
     """What an exception of the Redis client means to the caller of a verb."""
@@ -58,6 +59,13 @@ def failure(error: Exception) -> BrokerError:
     if known and text.partition(" ")[0] not in REFUSED:
         return BrokerError(text)
     return BrokerUnavailable(text)
+
+
+def _info(reply: bytes) -> dict[str, str]:
+    """What INFO answers."""
+    lines = reply.decode(errors="replace").splitlines()
+    pairs = (line.partition(":") for line in lines if not line.startswith("#"))
+    return {name: value for name, _, value in pairs}
 
 
 def open_servers(url: str) -> Servers:
@@ -81,44 +89,54 @@ class RedisClient:
         self.answering = False
 
     async def check(self) -> None:
-        """Raises `ConfigurationError` if this is no server to work with; names the remedy.
+        """Whether this is a server to work with.
 
         Warns if the server may drop keys: a session would end with the loss of one.
+
+        Raises:
+            ConfigurationError: it never will be; the text names the remedy.
+            BrokerUnavailable: it does not answer, or not yet; the text names the remedy.
         """
         try:
-            infos = await self._bounded(self._servers.everywhere("INFO"))
+            with self._told():
+                infos = await self._servers.everywhere("INFO")
         except BrokerError as error:
-            raise ConfigurationError(self._remedy(error)) from error
+            raise self._remedy(error) from error
         for info in infos:
-            self._check(info)
+            self._check(_info(info))
 
-    def _check(self, info: dict[str, Any]) -> None:
-        version = str(info.get("redis_version", "0"))
+    def _check(self, info: Mapping[str, str]) -> None:
+        version = info.get("redis_version", "0")
         if int(version.partition(".")[0]) < 7:
             raise ConfigurationError(
                 f"Redis at {self.place} is {version}: Redis 7.0 or a Valkey is needed"
             )
-        if bool(info.get("cluster_enabled")) != self.is_cluster:
+        if (info.get("cluster_enabled", "0") != "0") != self.is_cluster:
             right = "redis://" if self.is_cluster else "redis+cluster://"
             raise ConfigurationError(f"Redis at {self.place} is reached by {right}{self.place}")
         policy = info.get("maxmemory_policy", "noeviction")
-        if info.get("maxmemory") and policy != "noeviction":
+        if info.get("maxmemory", "0") != "0" and policy != "noeviction":
             _log.warning(
                 "Redis at %s may drop keys of sessions: set maxmemory-policy noeviction, not %s",
                 self.place,
                 policy,
             )
 
-    def _remedy(self, error: BrokerError) -> str:
+    def _remedy(self, error: BrokerError) -> ConfigurationError | BrokerUnavailable:
         cause = error.__cause__
         if isinstance(cause, AuthenticationError):
-            return f"Redis at {self.place} refused the password: {error}"
+            return ConfigurationError(f"Redis at {self.place} refused the password: {error}")
+        if "cluster support disabled" in str(error):
+            right = f"redis://{self.place}"
+            return ConfigurationError(f"Redis at {self.place} is one server: reach it by {right}")
+        if not isinstance(error, BrokerUnavailable):
+            return ConfigurationError(f"Redis at {self.place} does not work: {error}")
         if isinstance(cause, LostConnection) and "onnect" in str(cause):
-            return (
+            return BrokerUnavailable(
                 f"Redis at {self.place} refused the connection: start one with `redis-server`"
                 f" or correct the URL, or use --broker memory:// ({error})"
             )
-        return f"Redis at {self.place} does not work: {error}"
+        return BrokerUnavailable(f"Redis at {self.place} does not answer: {error}")
 
     def connection(self, channel: bytes) -> Connection:
         """A connection of its own to where a channel is, not yet connected."""
@@ -140,52 +158,61 @@ class RedisClient:
     async def run(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """One script, by its digest; in full if the server has forgotten it."""
         script = self._scripts[name]
-        return await self._bounded(self._run(script, keys, arguments))
+        reads = name in READING
+        execute = self._servers.execute
+        given = (len(keys), *keys, *arguments)
+        with self._told():
+            try:
+                return await execute("EVALSHA", script.sha, *given, reads=reads)
+            except NoScriptError:
+                return await execute("EVAL", script.source, *given, reads=reads)
 
     async def command(self, *parts: Argument) -> Any:
-        return await self._bounded(self._servers.execute(*parts))
+        with self._told():
+            return await self._servers.execute(*parts)
 
     async def commands(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
-        """Many commands in one go; raises what the first failed one failed with."""
-        return await self._bounded(self._servers.batch(commands))
+        """Many commands that only read, in one go; raises what the first failed one failed with."""
+        with self._told():
+            return await self._servers.batch(commands)
 
     async def run_many(
         self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]
     ) -> list[Any]:
         """One script that only reads, with many keys and arguments, in one go."""
-        return await self._bounded(self._run_many(self._scripts[name], calls))
-
-    async def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
-        try:
-            return await self._servers.execute("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        except NoScriptError:
-            return await self._servers.execute("EVAL", script.source, len(keys), *keys, *arguments)
-
-    async def _run_many(
-        self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]
-    ) -> list[Any]:
+        script = self._scripts[name]
         batch = [("EVALSHA", script.sha, len(keys), *keys, *arguments) for keys, arguments in calls]
-        try:
-            return await self._servers.batch(batch)
-        except NoScriptError:
-            # Those that ran elsewhere only read.
-            await self._servers.everywhere("SCRIPT LOAD", script.source)
-            return await self._servers.batch(batch)
+        with self._told():
+            try:
+                return await self._servers.batch(batch)
+            except NoScriptError:
+                # Those that ran elsewhere only read.
+                await self._servers.everywhere("SCRIPT", "LOAD", script.source)
+                return await self._servers.batch(batch)
 
-    async def _bounded(self, call: Awaitable[T]) -> T:
-        task = asyncio.current_task()
-        cancelling = task.cancelling() if task is not None else 0
+    # Without waiting
+
+    def script(self, name: str) -> Script:
+        return self._scripts[name]
+
+    def writes(self, key: bytes) -> Wire | None:
+        """The wire to where a key is, if it is ready."""
+        wire = self._servers.writes(key)
+        return wire if wire is not None and wire.ready else None
+
+    def told(self, error: Exception | None) -> BrokerError | None:
+        """Takes note of how a call ended; what its error means to the caller of a verb."""
+        meaning = None if error is None else failure(error)
+        self.answering = not isinstance(meaning, BrokerUnavailable)
+        return meaning
+
+    @contextmanager
+    def _told(self) -> Generator[None]:
         try:
-            with resets_told():
-                async with asyncio.timeout(CALL_S):
-                    result = await call
+            yield
         except (RedisError, OSError, TimeoutError) as error:
             meaning = failure(error)
             if isinstance(meaning, BrokerUnavailable):
                 self.answering = False
             raise meaning from error
         self.answering = True
-        if task is not None and task.cancelling() > cancelling:
-            # redis-py sends with wait_for, which loses cancellations on Python 3.11.
-            raise asyncio.CancelledError
-        return result

@@ -3,7 +3,6 @@
 Every command names keys of one slot (`layout`), so it goes to one node. A node that has not the
 slot has not executed the command: it is asked again where the answer points to. A lost connection
 is another thing, nobody knows what was executed: it is an error, and the nodes are looked up anew.
-Every call is bounded by its caller.
 """
 
 import asyncio
@@ -12,7 +11,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.asyncio.connection import Connection
 from redis.crc import key_slot
 from redis.exceptions import (
@@ -25,7 +23,9 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as LostConnection
 
 from gateway.broker.redis.address import Address, Place
-from gateway.broker.redis.servers import Argument, Command, listening, make_pool, pipelined
+from gateway.broker.redis.servers import Node, connecting
+from gateway.broker.redis.stream import Argument
+from gateway.broker.redis.wire import CALL_S, Command, Wire
 
 # One node that hangs leaves time for another within a verb's 2 s.
 LOOK_S = 0.4
@@ -40,9 +40,10 @@ class Cluster:
         self.place = address.place
         self._url = address.url
         self._seeds = address.hosts
-        make_pool(address.url)  # whoever cannot read the URL says so now
+        connecting(address.url)  # whoever cannot read the URL says so now
         # Those that left stay: they are few, and their connections are closed from there.
-        self._nodes: dict[Place, Any] = {}
+        self._nodes: dict[Place, Node] = {}
+        self._closed = False
         self._map = _Slots([])
         # Loop time of the last look; None: look before the next command.
         self._looked_at: float | None = None
@@ -50,17 +51,17 @@ class Cluster:
         self._answered: list[Place] = []
         self._looking = asyncio.Lock()
 
-    async def execute(self, *command: Argument) -> Any:
-        return await self._execute(command, _now() + AGAIN_FOR_S)
+    async def execute(self, *command: Argument, reads: bool = False) -> Any:
+        async with asyncio.timeout(CALL_S):
+            return await self._execute(command, _now() + AGAIN_FOR_S, reads=reads)
 
-    async def _execute(self, command: Command, until: float) -> Any:
+    async def _execute(self, command: Command, until: float, *, reads: bool) -> Any:
         slot = _slot_of(command)
         while True:
             place = await self._place(slot, until)
             try:
-                return await self._execute_at(place, command)
+                return await self._execute_at(place, command, reads=reads)
             except (MovedError, ClusterDownError, TryAgainError) as error:
-                # Not left to a timeout alone: redis-py may swallow its only cancellation.
                 if _now() > until:
                     raise
                 if isinstance(error, MovedError):
@@ -72,44 +73,55 @@ class Cluster:
                 self._looked_at = None
                 raise
 
-    async def _execute_at(self, place: Place, command: Command) -> Any:
+    async def _execute_at(self, place: Place, command: Command, *, reads: bool) -> Any:
         try:
-            return await self._redis(place).execute_command(*command)
+            return await self._node(place).execute(command, reads=reads)
         except MovedError:  # which is an AskError
             raise
         except AskError as ask:
-            asked = self._redis(_pointed_to(ask, place))
-            _, answer = await pipelined(asked, [("ASKING",), command])
+            node = self._node(_pointed_to(ask, place))
+            _, answer = await (node.reads if reads else node.writes).calls([("ASKING",), command])
+            if isinstance(answer, Exception):
+                raise answer from ask
             return answer
 
     async def batch(self, commands: Sequence[Command]) -> list[Any]:
-        until = _now() + AGAIN_FOR_S
+        async with asyncio.timeout(CALL_S):
+            return await self._batch(commands, _now() + AGAIN_FOR_S)
+
+    async def _batch(self, commands: Sequence[Command], until: float) -> list[Any]:
         places = [await self._place(_slot_of(command), until) for command in commands]
         answers: dict[int, Any] = {}
         try:
             for place in dict.fromkeys(places):
                 mine = [i for i, its in enumerate(places) if its == place]
-                found = await pipelined(self._redis(place), [commands[i] for i in mine])
+                found = await self._node(place).batch([commands[i] for i in mine])
                 answers.update(zip(mine, found, strict=True))
         except (AskError, ClusterDownError, TryAgainError):
-            return [await self._execute(command, until) for command in commands]
+            return [await self._execute(command, until, reads=True) for command in commands]
         except (LostConnection, OSError, TimeoutError):
             self._looked_at = None
             raise
         return [answers[i] for i in range(len(commands))]
 
     async def everywhere(self, *command: Argument) -> list[Any]:
-        await self._look()
-        return [await self._redis(place).execute_command(*command) for place in self._map.places()]
+        async with asyncio.timeout(CALL_S):
+            await self._look()
+            return [await self._node(place).writes.call(*command) for place in self._map.places()]
+
+    def writes(self, key: bytes) -> Wire | None:
+        place = None if self._looked_at is None else self._map.find(key_slot(key))
+        node = None if place is None else self._nodes.get(place)
+        return None if node is None else node.writes
 
     def connection(self, channel: bytes) -> Connection:
         look_up = partial(self._place_for_listening, self.slot(channel))
-        return listening(make_pool(self._url, look_up=look_up))
+        return connecting(self._url, look_up=look_up)()
 
     async def close(self) -> None:
+        self._closed = True
         for node in self._nodes.values():
-            await node.aclose()
-            await node.connection_pool.disconnect()
+            await node.close()
 
     @staticmethod
     def slot(key: bytes) -> int:
@@ -131,11 +143,12 @@ class Cluster:
             self._looked_at = None
             await asyncio.sleep(AGAIN_S)
 
-    def _redis(self, place: Place) -> Any:
+    def _node(self, place: Place) -> Node:
         node = self._nodes.get(place)
         if node is None:
-            pool = make_pool(self._url, place=place)
-            node = self._nodes[place] = Redis(connection_pool=pool)
+            if self._closed:
+                raise LostConnection("closed")
+            node = self._nodes[place] = Node(connecting(self._url, place=place))
         return node
 
     async def _look(self) -> None:
@@ -148,7 +161,7 @@ class Cluster:
             for place in (*self._answered, *self._map.places(), *self._seeds):
                 try:
                     async with asyncio.timeout(LOOK_S):
-                        slots = await self._redis(place).execute_command("CLUSTER SLOTS")
+                        slots = await self._node(place).reads.call("CLUSTER", "SLOTS")
                 except (RedisError, OSError, TimeoutError) as failed:
                     error = failed
                     continue

@@ -2,8 +2,8 @@
 
 Pub/sub loses what it cannot deliver and says nothing, and a half-open connection looks like a quiet
 one. So the listener sends itself a canary through the server; whenever it was deaf or away it
-subscribes again to everything, waits for the confirmations, and says `missed`. Only the task reads;
-whoever subscribes writes, one at a time.
+subscribes again to everything, waits for the confirmations, and says `missed`. Messages are heard
+as they arrive, each by a plain call; the task only looks after the connection.
 """
 
 import asyncio
@@ -12,15 +12,14 @@ import math
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from msgspec import Struct
 from redis.asyncio.connection import Connection
 from redis.exceptions import RedisError
 
-from gateway.broker.redis.servers import resets_told
+from gateway.broker.redis.stream import Lost, Stream, open_stream, pack
 from gateway.errors import BrokerError, BrokerUnavailable
 
 BATCH = 500
@@ -47,7 +46,7 @@ class Rhythm(Struct, frozen=True, kw_only=True):
     """Between two attempts to connect; the first comes after a tenth."""
 
 
-class Deaf(Exception):
+class Deaf(Lost):
     """The canary was sung and not heard."""
 
 
@@ -84,15 +83,18 @@ class Listener:
         self._heard = heard
         self._missed = missed
         self._rhythm = rhythm
-        self._connection: Connection | None = None
+        self._stream: Stream | None = None
+        # Why the connection ended, once it has.
+        self._lost: asyncio.Future[Exception] | None = None
         # Loop time since when everything is confirmed; None while it is not.
         self._open_since: float | None = None
         self._task: asyncio.Task[None] | None = None
-        self._writing = asyncio.Lock()
         self._subscriptions: dict[bytes, _Subscription] = {}
         # Wanted, but not yet asked for.
         self._pending: list[bytes] = []
         self._unconfirmed: set[bytes] = set()
+        # Done when the last of a new connection's is confirmed.
+        self._whole: asyncio.Future[None] | None = None
         # Confirmations of our own unsubscribing that are still to come.
         self._leaving: Counter[bytes] = Counter()
         self._song = b""
@@ -100,7 +102,9 @@ class Listener:
         self._sings = False
 
     async def start(self) -> None:
-        """Connects. Raises `RedisError`, `OSError`, `TimeoutError`."""
+        """Connects, unless it is at work. Raises `RedisError`, `OSError`, `TimeoutError`."""
+        if self._task is not None:
+            return
         self._want(self._canary)
         try:
             await self._open()
@@ -128,14 +132,14 @@ class Listener:
         Raises `BrokerUnavailable`; the channels stay wanted: `unsubscribe` them.
         """
         waiting = [self._want(channel) for channel in channels]
+        self._ask()
         try:
             async with asyncio.timeout(self._rhythm.confirm_s):
-                await self._ask()
                 for subscription in waiting:
                     while not subscription.confirmed.done():
                         await asyncio.wait((subscription.confirmed,))
-        except (RedisError, OSError, TimeoutError) as error:
-            raise BrokerUnavailable(f"subscription not confirmed: {error}") from error
+        except TimeoutError as error:
+            raise BrokerUnavailable("subscription not confirmed") from error
 
     def unsubscribe(self, channel: bytes) -> None:
         """Nobody wants it any more; it lingers, as somebody often comes back."""
@@ -154,20 +158,16 @@ class Listener:
         subscription.ends = None
         return subscription
 
-    async def _ask(self) -> None:
-        """Sends what is pending; all that gathers while one is writing goes in one command."""
-        async with self._writing:
-            connection = self._connection
-            if connection is None or not connection.is_connected:
-                return  # it will ask for everything once it is back
-            pending, self._pending = self._pending, []
-            await self._send(connection, "SSUBSCRIBE", pending)
+    def _ask(self) -> None:
+        if self._stream is None:
+            return  # it will ask for everything once it is back
+        pending, self._pending = self._pending, []
+        self._send(self._stream, "SSUBSCRIBE", pending)
 
-    async def _send(self, connection: Connection, verb: str, channels: Sequence[bytes]) -> None:
+    @staticmethod
+    def _send(stream: Stream, verb: str, channels: Sequence[bytes]) -> None:
         for start in range(0, len(channels), BATCH):
-            batch = channels[start : start + BATCH]
-            with resets_told():
-                await connection.send_command(verb, *batch, check_health=False)
+            stream.write(pack((verb, *channels[start : start + BATCH])))
 
     # The task
 
@@ -175,7 +175,7 @@ class Listener:
         while True:
             try:
                 await self._listen()
-            except (RedisError, OSError, Deaf) as error:
+            except (RedisError, OSError) as error:
                 _log.warning("the broker's listener lost its connection: %s", error)
             except Exception:  # noqa: BLE001 - the top of a task that must not end
                 _log.exception("the broker's listener failed; it starts again")
@@ -185,38 +185,41 @@ class Listener:
             self._missed()
 
     async def _listen(self) -> None:
-        connection = self._connection
-        if connection is None:
+        stream, lost = self._stream, self._lost
+        if stream is None or lost is None:
             raise Deaf("not connected")
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._rhythm.look_s):
-                    while True:
-                        self._take(await self._read(connection))
-            await self._end_lingering(connection)
-            await self._beat()
-
-    async def _read(self, connection: Connection) -> Any:
-        # Cancelled in the middle of a message, the next read goes on where this one stopped.
-        read = cast("Callable[..., Awaitable[Any]]", connection.read_response)
-        return await read(timeout=math.inf, disconnect_on_error=False)
+        while not lost.done():
+            await asyncio.wait((lost,), timeout=self._rhythm.look_s)
+            if not lost.done():
+                self._end_lingering(stream)
+                await self._beat()
+        raise lost.result()
 
     def _take(self, message: Any) -> None:
-        kind, channel, payload = message
+        """What it raises ends the connection."""
+        try:
+            kind, channel, payload = message
+        except TypeError:
+            raise Deaf(f"refused: {message}") from None
         if kind == b"smessage":
             if channel != self._canary:
                 self._heard(channel, payload)
             elif payload == self._song:
                 self._song = b""
         elif kind == b"ssubscribe":
-            self._unconfirmed.discard(channel)
-            subscription = self._subscriptions.get(channel)
-            if subscription is not None and not subscription.confirmed.done():
-                subscription.confirmed.set_result(None)
+            self._confirmed(channel)
         elif kind == b"sunsubscribe":
             self._left(channel)
         else:
             raise Deaf(f"unexpected {kind!r}")
+
+    def _confirmed(self, channel: bytes) -> None:
+        self._unconfirmed.discard(channel)
+        subscription = self._subscriptions.get(channel)
+        if subscription is not None and not subscription.confirmed.done():
+            subscription.confirmed.set_result(None)
+        if not self._unconfirmed and self._whole is not None and not self._whole.done():
+            self._whole.set_result(None)
 
     def _left(self, channel: bytes) -> None:
         if self._leaving[channel] > 1:
@@ -225,7 +228,7 @@ class Listener:
             # The server ended it (a slot moved away): only a new start tells where it is.
             raise Deaf("the server ended a subscription")
 
-    async def _end_lingering(self, connection: Connection) -> None:
+    def _end_lingering(self, stream: Stream) -> None:
         now = asyncio.get_running_loop().time()
         ended = [
             channel
@@ -234,17 +237,11 @@ class Listener:
         ]
         if not ended:
             return
-        async with self._writing:
-            # Somebody may have come back while another was writing.
-            ended = [c for c in ended if self._subscriptions[c].ends is not None]
-            for channel in ended:
-                del self._subscriptions[channel]
-                self._unconfirmed.discard(channel)
-            asked = set(self._pending)
-            self._pending = [c for c in self._pending if c in self._subscriptions]
-            ended = [channel for channel in ended if channel not in asked]
-            self._leaving.update(ended)
-            await self._send(connection, "SUNSUBSCRIBE", ended)
+        for channel in ended:
+            del self._subscriptions[channel]
+            self._unconfirmed.discard(channel)
+        self._leaving.update(ended)
+        self._send(stream, "SUNSUBSCRIBE", ended)
 
     async def _beat(self) -> None:
         if self._late():
@@ -270,7 +267,7 @@ class Listener:
         while True:
             try:
                 await self._open()
-            except (RedisError, OSError, TimeoutError, Deaf):
+            except (RedisError, OSError, TimeoutError):
                 await self._drop()
             else:
                 return
@@ -279,33 +276,33 @@ class Listener:
 
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
+        lost: asyncio.Future[Exception] = loop.create_future()
         async with asyncio.timeout(self._rhythm.open_s):
-            connection = self._connect()
-            try:
-                await connection.connect()
-                await self._ask_for_all(connection)
-                while self._unconfirmed:
-                    self._take(await self._read(connection))
-            except BaseException:
-                await connection.disconnect(nowait=True)
-                raise
+            stream = await open_stream(
+                self._connect(), self._take, lost.set_result, within_s=self._rhythm.open_s
+            )
+            self._stream, self._lost = stream, lost
+            whole = self._whole = loop.create_future()
+            self._ask_for_all(stream)
+            await asyncio.wait((lost, whole), return_when=asyncio.FIRST_COMPLETED)
+        if lost.done():
+            raise lost.result()
         self._open_since = loop.time()
 
-    async def _ask_for_all(self, connection: Connection) -> None:
+    def _ask_for_all(self, stream: Stream) -> None:
         loop = asyncio.get_running_loop()
-        async with self._writing:
-            self._connection = connection
-            self._song, self._sung_at = b"", -math.inf
-            self._leaving.clear()
-            self._pending.clear()
-            self._unconfirmed = set(self._subscriptions)
-            for subscription in self._subscriptions.values():
-                if subscription.confirmed.done():
-                    subscription.confirmed = loop.create_future()
-            await self._send(connection, "SSUBSCRIBE", list(self._subscriptions))
+        self._song, self._sung_at = b"", -math.inf
+        self._leaving.clear()
+        self._pending.clear()
+        self._unconfirmed = set(self._subscriptions)
+        for subscription in self._subscriptions.values():
+            if subscription.confirmed.done():
+                subscription.confirmed = loop.create_future()
+        self._send(stream, "SSUBSCRIBE", list(self._subscriptions))
 
     async def _drop(self) -> None:
         self._open_since = None
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.disconnect(nowait=True)
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.abort(Lost("dropped"))
+            await stream.closed()

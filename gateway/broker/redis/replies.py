@@ -91,14 +91,11 @@ def loaded(session: str, reply: Sequence[Any], command: str) -> Loaded:
 
 
 def news(session: str, message: bytes) -> News:
-    """A message of a session's channel; header only: without bodies."""
+    """A message of a session's channel; header only: without bodies. Raises `ValueError`."""
     header, _, text = message.partition(b"\n")
-    epoch, first, count, version = header.split(b" ")
-    return News(
-        session,
-        epoch.decode(),
-        int(first),
-        int(first) + int(count) - 1,
-        int(version),
-        tuple(text.split(b"\n")) if text else (),
-    )
+    epoch, at, count, version = header.decode().split(" ")
+    first = int(at)
+    if count == "1" and text:
+        return News(session, epoch, first, first, int(version), (text,))
+    bodies = tuple(text.split(b"\n")) if text else ()
+    return News(session, epoch, first, first + int(count) - 1, int(version), bodies)

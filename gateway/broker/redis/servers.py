@@ -1,49 +1,31 @@
 """Connections to Redis: how they are made, and where to, when the place may change. No meaning.
 
-redis-py's defaults do not suit a log: it repeats what it does not know the outcome of (a second
-append), waits 5 s, and does not look for stale replies while maintenance notifications are on.
-So: no retries, short limits, notifications off.
+redis-py makes connections, asks Sentinels, and no more: commands go over wires (`wire`). Its
+defaults do not suit a log: it repeats what it does not know the outcome of, and waits 5 s. So: no
+retries, short limits, no notifications.
 """
 
 import socket
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import Connection, SSLConnection, parse_url
+from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as LostConnection
-from redis.exceptions import ReadOnlyError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from gateway.broker.redis.address import Address, Place
+from gateway.broker.redis.stream import Argument, ended_within
+from gateway.broker.redis.wire import Command, Wire
 
-MAX_CONNECTIONS = 50
 # One Sentinel that hangs leaves time for another within a verb's 2 s.
 SENTINEL_S = 0.4
+SENTINELS_S = 1.4
 # Options of a URL that are for the Sentinels, which have users of their own -> redis-py's name
 SENTINELS_OWN = {"sentinel_username": "username", "sentinel_password": "password"}
 
-Argument: TypeAlias = str | bytes | int | float
-Command: TypeAlias = Sequence[Argument]
 LookUp: TypeAlias = Callable[[], Awaitable[Place]]
-
-
-@contextmanager
-def resets_told() -> Generator[None]:
-    """A write to a connection that was reset is a `ConnectionResetError` under uvloop, too.
-
-    There redis-py's writer raises a RuntimeError, which nobody would take for a loss.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if "unable to perform operation" in str(error):
-            raise ConnectionResetError(str(error)) from error
-        raise
 
 
 class Servers(Protocol):
@@ -51,14 +33,20 @@ class Servers(Protocol):
 
     place: str
 
-    async def execute(self, *command: Argument) -> Any: ...
+    async def execute(self, *command: Argument, reads: bool = False) -> Any:
+        """`reads`: the reply may be big, and nobody who writes should wait for it."""
+        ...
 
     async def batch(self, commands: Sequence[Command]) -> list[Any]:
-        """In one go, unordered; raises what one of them failed with; some may be sent twice."""
+        """What only reads, in one go, unordered; raises what one of them failed with."""
         ...
 
     async def everywhere(self, *command: Argument) -> list[Any]:
         """By each server that takes writes."""
+        ...
+
+    def writes(self, key: bytes) -> Wire | None:
+        """The wire to where a key is, if that is known; it need not be ready."""
         ...
 
     def connection(self, channel: bytes) -> Connection:
@@ -85,13 +73,6 @@ class _LookedUp:
             self.host, self.port = await self._look_up()
         await self._plain.connect()
 
-    async def read_response(self, *args: Any, **options: Any) -> Any:
-        try:
-            return await self._plain.read_response(*args, **options)
-        except ReadOnlyError as error:  # it was the master, and is a replica now
-            await self._plain.disconnect()
-            raise LostConnection(f"demoted: {error}") from error
-
 
 class LookedUpConnection(_LookedUp, Connection):
     pass
@@ -101,12 +82,13 @@ class LookedUpTLSConnection(_LookedUp, SSLConnection):
     pass
 
 
-def make_pool(
+def connecting(
     url: str, *, place: Place | None = None, look_up: LookUp | None = None
-) -> BlockingConnectionPool:
-    """Connections as `url` says; to another `place`, or to wherever `look_up` says.
+) -> Callable[[], Connection]:
+    """Makes connections as `url` says, not yet connected.
 
-    Raises `ValueError` for a URL that cannot be read.
+    They go to another `place`, or to wherever `look_up` says. Raises `ValueError` for a URL that
+    cannot be read.
     """
     options: dict[str, Any] = {**parse_url(url)}
     for name in SENTINELS_OWN:
@@ -123,8 +105,6 @@ def make_pool(
         options["connection_class"] = LookedUpTLSConnection if tls else LookedUpConnection
         options["look_up"] = look_up
     defaults: dict[str, Any] = {
-        "max_connections": MAX_CONNECTIONS,
-        "timeout": 1,
         "socket_timeout": 1.5,
         "socket_connect_timeout": 1,
         "retry": Retry(NoBackoff(), 0),
@@ -133,21 +113,31 @@ def make_pool(
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         "client_name": "agent-gateway",
     }
-    return BlockingConnectionPool(**{**defaults, **options})
+    # A pool knows which class of connection goes with the options, and is used for nothing else.
+    return cast("Any", ConnectionPool(**{**defaults, **options})).make_connection
 
 
-def listening(pool: BlockingConnectionPool) -> Connection:
-    """A connection made as those of the pool, that may be silent for ever."""
-    connection = cast("Connection", pool.make_connection())
-    connection.socket_timeout = None
-    return connection
+class Node:
+    """One server's wires: big replies of what is read must not delay what is written."""
 
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self.writes = Wire(connect)
+        self.reads = Wire(connect)
 
-async def pipelined(redis: Any, commands: Sequence[Command]) -> list[Any]:
-    async with redis.pipeline(transaction=False) as pipeline:
-        for command in commands:
-            pipeline.execute_command(*command)
-        return await pipeline.execute()
+    async def execute(self, command: Command, *, reads: bool) -> Any:
+        return await (self.reads if reads else self.writes).call(*command)
+
+    async def batch(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies of what only reads; raises the first that is an error."""
+        replies = await self.reads.calls(commands)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    async def close(self) -> None:
+        await self.writes.close()
+        await self.reads.close()
 
 
 class OneServer:
@@ -157,26 +147,28 @@ class OneServer:
         self.place = address.place
         self._sentinels = None if address.kind == "single" else _Sentinels(address)
         look_up = None if self._sentinels is None else self._sentinels.master
-        self._pool = make_pool(address.url, look_up=look_up)
-        # Untyped: what redis-py declares about its commands is partly unknown.
-        self._redis: Any = Redis(connection_pool=self._pool)
+        self._connect = connecting(address.url, look_up=look_up)
+        self._node = Node(self._connect)
 
-    async def execute(self, *command: Argument) -> Any:
-        return await self._redis.execute_command(*command)
+    async def execute(self, *command: Argument, reads: bool = False) -> Any:
+        return await self._node.execute(command, reads=reads)
 
     async def batch(self, commands: Sequence[Command]) -> list[Any]:
-        return await pipelined(self._redis, commands)
+        return await self._node.batch(commands)
 
     async def everywhere(self, *command: Argument) -> list[Any]:
         return [await self.execute(*command)]
 
+    def writes(self, key: bytes) -> Wire | None:
+        del key
+        return self._node.writes
+
     def connection(self, channel: bytes) -> Connection:
         del channel
-        return listening(self._pool)
+        return self._connect()
 
     async def close(self) -> None:
-        await self._redis.aclose()
-        await self._pool.disconnect()
+        await self._node.close()
         if self._sentinels is not None:
             await self._sentinels.close()
 
@@ -201,8 +193,9 @@ class _Sentinels:
         )
 
     async def master(self) -> Place:
-        """Raises `MasterNotFoundError`, a `RedisError`, while there is none."""
-        host, port = await self._sentinel.discover_master(self._service)
+        """Raises `MasterNotFoundError`, a `RedisError`, while there is none; `TimeoutError`."""
+        asking = self._sentinel.discover_master(self._service)
+        host, port = await ended_within(SENTINELS_S, asking)
         return host, int(port)
 
     async def close(self) -> None:

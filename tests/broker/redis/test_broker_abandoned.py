@@ -1,4 +1,4 @@
-"""FAULTS X8: what abandoned sessions leave in the server, and for how long."""
+"""Faults, X8: what abandoned sessions leave in the server, and for how long."""
 
 from typing import Any
 

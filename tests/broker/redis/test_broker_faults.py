@@ -328,14 +328,23 @@ class LockedValkey(Valkey):
 
 
 class TestStart:
-    async def test_nobody_there(self) -> None:
-        port = free_port()
-        with pytest.raises(ConfigurationError) as caught:
-            await RedisBroker(f"redis://127.0.0.1:{port}/0").start()
-        text = str(caught.value)
-        assert f"Redis at 127.0.0.1:{port} refused the connection" in text
-        assert "redis-server" in text
-        assert "--broker memory://" in text
+    async def test_nobody_there(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        server = Valkey(tmp_path)
+        broker = RedisBroker(server.url)
+        await broker.start()
+        try:
+            assert f"Redis at 127.0.0.1:{server.port} refused the connection" in caplog.text
+            assert "redis-server" in caplog.text
+            assert "--broker memory://" in caplog.text
+            assert not broker.healthy
+            with pytest.raises(BrokerUnavailable):
+                await broker.heads(["s_1"])
+            await server.start()
+            await eventually(lambda: broker.healthy, what="it has begun")
+            await make(broker)
+        finally:
+            await broker.close()
+            await server.kill()
 
     async def test_wrong_password(self, tmp_path: Path) -> None:
         async with AsyncExitStack() as stack:
@@ -346,8 +355,10 @@ class TestStart:
             async with opened(f"redis://:right@{place}/0") as broker:
                 assert broker.healthy
             for url in (f"redis://:wrong@{place}", f"redis://{place}"):
+                refused = RedisBroker(url)
                 with pytest.raises(ConfigurationError, match=r"password|[Aa]uth") as caught:
-                    await RedisBroker(url).start()
+                    await refused.start()
+                await refused.close()
                 assert "wrong" not in str(caught.value)
 
     @pytest.mark.parametrize("url", ["redis://127.0.0.1:nonsense", "redis://h/x?db=nonsense"])

@@ -1,4 +1,4 @@
-"""FAULTS R11: a Cluster whose slots move and whose masters die; the contract is held elsewhere."""
+"""Faults, R11: a Cluster whose slots move and whose masters die; the contract is held elsewhere."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,14 +1,11 @@
-"""Who is connecting: a token becomes a `Grant`, or a refusal that tells a stranger nothing.
+"""JSON Web Tokens (RFC 7519), the algorithm fixed to HS256 whatever a header says.
 
-No sockets and no sessions here. Refusals are `auth.required`, `auth.invalid` and `auth.expired`;
-what exactly is wrong with a token stays inside, for the log of whoever debugs it, never with the
-token itself. JSON Web Tokens: RFC 7519, the algorithm fixed to HS256 whatever a header says.
+The one module that loads the cryptography; nothing that runs without tokens imports it.
 """
 
 import re
 import time
-from collections.abc import Callable
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import msgspec
 from joserfc import jws
@@ -16,12 +13,10 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 from msgspec import Meta, Struct
 
+from gateway.auth import Clock, Grant
 from gateway.errors import ConfigurationError
-from gateway.settings import Settings
 from protocol.errors import ProtocolError
 from protocol.values import Detail, Principal
-
-Clock = Callable[[], float]
 
 ALGORITHM = "HS256"
 DEFAULT_TENANT = "default"
@@ -31,35 +26,6 @@ _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 # Whoever prints one prints one line: no control characters, no spaces, no surrogates.
 Name = Annotated[str, Meta(pattern=r"^[!-~]{1,256}\Z", max_length=256)]
 Seconds = Annotated[float, Meta(ge=0, le=2**40)]
-
-
-class Grant(Struct, frozen=True):
-    """What a connection may do: as whom, how much it may see, until when (None: for ever)."""
-
-    principal: Principal
-    detail: Detail
-    expires_at: float | None = None
-    """Seconds since the epoch, without leeway."""
-
-
-class Authenticator(Protocol):
-    """Tells who holds a token."""
-
-    async def authenticate(self, token: str | None) -> Grant:
-        """The grant of a token; None: the client sent none.
-
-        Raises:
-            ProtocolError: `auth.required`, `auth.invalid` or `auth.expired`.
-        """
-        ...
-
-
-class NoAuth:
-    """Everyone is local/dev and may see everything; a token is not even looked at."""
-
-    async def authenticate(self, token: str | None) -> Grant:
-        """The same grant for everybody."""
-        return Grant(Principal("local", "dev"), "full")
 
 
 class Claims(Struct, frozen=True, omit_defaults=True):
@@ -126,20 +92,6 @@ class JwtAuth:
         if self._audience is not None and self._audience not in audiences:
             raise ProtocolError("auth.invalid")
         return claims
-
-
-def open_auth(settings: Settings, clock: Clock = time.time) -> Authenticator:
-    """The authenticator that the settings ask for."""
-    if settings.auth == "none":
-        return NoAuth()
-    assert settings.auth_secret is not None, "Settings checks it"
-    return JwtAuth(
-        settings.auth_secret,
-        audience=settings.auth_audience,
-        detail=settings.detail,
-        leeway_s=settings.auth_leeway_ms / 1000,
-        clock=clock,
-    )
 
 
 def mint_token(
