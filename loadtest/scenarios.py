@@ -1,114 +1,144 @@
-"""What is measured. Each scenario drives the `scripted` agent over one socket.
+"""What is measured, as data: each scenario is a driver with a load."""
 
-`tools`: from a client's result to the next request of the same agent, which is everything the
-gateway adds to a tool call: the result up, stored and to the agent, the next call stored and down.
-`stream`: many sessions stream at once; the latency is from an event's `time` to its arrival.
-"""
+from typing import Literal
 
-import json
-import secrets
-import time
-from collections.abc import Awaitable, Callable
-from datetime import datetime
-from typing import Any
+import msgspec
 
-import websockets.asyncio.client as ws
-from websockets.typing import Subprotocol
+from loadtest.credits import Verb
 
-from loadtest.report import Result, percentiles
-from loadtest.target import Target
-
-Frame = dict[str, Any]
-Scenario = Callable[..., Awaitable[Result]]
-END = ("run.completed", "run.failed", "run.cancelled")
+Driver = Literal["stream", "slow", "soak", "tools", "commands", "idle", "storm"]
+MOST_PLACES = 64
+"""Subscriptions of one connection, by the protocol."""
 
 
-async def _begin(socket: ws.ClientConnection, session: str, steps: list[Frame]) -> None:
-    tool = {"name": "noop", "parameters": {"type": "object"}, "idempotent": True}
-    about = {"session": session}
-    frames: list[Frame] = [
-        {
-            "type": "session.create",
-            "id": f"c_{session}",
-            "agent": "scripted",
-            "tools": [tool],
-            **about,
-        },
-        {
-            "type": "session.subscribe",
-            "id": f"s_{session}",
-            "detail": "full",
-            "tools": ["*"],
-            **about,
-        },
-        {"type": "message.send", "id": f"m_{session}", "content": json.dumps(steps), **about},
-    ]
-    await socket.send("\n".join(json.dumps(f) for f in frames))
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of what; what a driver does not need it ignores."""
+
+    sessions: int = 1
+    sockets: int = 1
+    """Each session is subscribed by one of them, or (`everywhere`) by all."""
+    everywhere: bool = False
+    outstanding: int = 0
+    """Closed loop: so many events (or commands) are on their way. 0: open loop, by `rate`."""
+    rate: float = 0.0
+    """Open loop: events a second of each session."""
+    verb: Verb = "emit"
+    seconds: float = 5.0
+    """Of the measured window."""
+    warm_up_s: float = 1.0
+    count: int = 0
+    """Ends the window when so many events have come, if that is before `seconds` are over."""
+    event_bytes: int = 200
+    coalesce_ms: int | None = None
+    acks: bool = True
+    sample: int = 1
+    clients: int = 1
+    stalled: int = 0
+    missed: int = 100
+    churn: int = 0
+
+    @property
+    def tabs(self) -> int:
+        """How many connections there are: none without a session."""
+        return self.sockets if self.everywhere else min(self.sockets, self.sessions)
 
 
-def _connect(target: Target) -> ws.connect:
-    protocols = [Subprotocol("agent-gateway.v1")]
-    return ws.connect(
-        target.url, subprotocols=protocols, compression=None, max_size=None, proxy=None
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the table."""
+
+    name: str
+    shows: str
+    driver: Driver
+    load: Load
+    axis: str
+    """The field of the load that cost is drawn against."""
+
+    @property
+    def short(self) -> Load:
+        """For a round of all: a few seconds."""
+        load = msgspec.structs.replace(
+            self.load, seconds=5.0 if self.driver == "soak" else 2.0, warm_up_s=0.5
+        )
+        if self.driver in ("idle", "storm"):
+            fifth = {"sessions": load.sessions // 5, "sockets": load.sockets // 5}
+            load = msgspec.structs.replace(load, **fifth)
+        return load
+
+
+_MANY = Load(sessions=1_000, sockets=100)
+
+SCENARIOS: dict[str, Scenario] = {
+    row.name: row
+    for row in (
+        Scenario(
+            name="broadcast",
+            shows="one session, many subscribers; the next event when all have the last",
+            driver="stream",
+            load=Load(sockets=100, everywhere=True, outstanding=16, coalesce_ms=0, sample=16),
+            axis="sockets",
+        ),
+        Scenario(
+            name="multiplex",
+            shows="many sessions over fewer sockets, as fast as the gateway can",
+            driver="stream",
+            load=msgspec.structs.replace(_MANY, outstanding=256, coalesce_ms=0),
+            axis="sessions",
+        ),
+        Scenario(
+            name="tokens",
+            shows="many sessions at a model's rate: the whole way of a token",
+            driver="stream",
+            load=msgspec.structs.replace(_MANY, rate=50.0, verb="write"),
+            axis="sessions",
+        ),
+        Scenario(
+            name="latency",
+            shows="single tokens, 5,000 a second over many sessions, none merged",
+            driver="stream",
+            load=msgspec.structs.replace(_MANY, rate=5.0, verb="write", coalesce_ms=0),
+            axis="sessions",
+        ),
+        Scenario(
+            name="tools",
+            shows="a result up, and the same agent's next call down",
+            driver="tools",
+            load=Load(verb="call"),
+            axis="sessions",
+        ),
+        Scenario(
+            name="fan-in",
+            shows="commands up: messages that start no run",
+            driver="commands",
+            load=Load(sessions=100, sockets=20, outstanding=4),
+            axis="sockets",
+        ),
+        Scenario(
+            name="idle",
+            shows="memory of a connection, and of a subscribed session",
+            driver="idle",
+            load=Load(sessions=5_000, sockets=1_000),
+            axis="sockets",
+        ),
+        Scenario(
+            name="storm",
+            shows="all clients are cut at once and come back, each with missed events",
+            driver="storm",
+            load=Load(sessions=2_000, sockets=2_000, missed=100, coalesce_ms=0),
+            axis="sockets",
+        ),
+        Scenario(
+            name="slow",
+            shows="some readers stand still: what the others notice",
+            driver="slow",
+            load=Load(sockets=100, everywhere=True, rate=200.0, coalesce_ms=0, stalled=10),
+            axis="sockets",
+        ),
+        Scenario(
+            name="soak",
+            shows="many sessions for a long time while connections come and go",
+            driver="soak",
+            load=msgspec.structs.replace(_MANY, rate=10.0, verb="write", seconds=60.0, churn=5),
+            axis="sessions",
+        ),
     )
-
-
-async def tools(target: Target, *, count: int, sessions: int) -> Result:
-    """Tool calls through the client, one after the other in each session."""
-    sent: dict[str, float] = {}
-    latencies: list[float] = []
-    events, left = 0, sessions
-    async with _connect(target) as socket:
-        await socket.send('{"type":"hello","client":"load"}')
-        call = {"call_tool": {"name": "noop", "arguments": {"n": 1}}}
-        cpu, began = target.cpu_seconds(), time.perf_counter()
-        for _ in range(sessions):
-            await _begin(socket, f"s_{secrets.token_hex(6)}", [{"repeat": count, "steps": [call]}])
-        while left:
-            for line in str(await socket.recv()).split("\n"):
-                frame: Frame = json.loads(line)
-                events += "time" in frame
-                if frame["type"] == "tool_call.requested":
-                    session = frame["session"]
-                    if session in sent:
-                        latencies.append(time.perf_counter() - sent[session])
-                    about = {"session": session, "call": frame["call"]}
-                    result = {"type": "tool.result", "id": frame["call"], "output": 1, **about}
-                    sent[session] = time.perf_counter()
-                    await socket.send(json.dumps(result))
-                elif frame["type"] == "error":
-                    raise SystemExit(f"The gateway refused a frame: {frame}")
-                left -= frame["type"] in END
-        seconds = time.perf_counter() - began
-        cost = (target.cpu_seconds() - cpu) / events * 1e6
-    return Result("tools", target.broker, events, seconds, cost, percentiles(latencies))
-
-
-async def stream(target: Target, *, count: int, sessions: int) -> Result:
-    """`count` deltas in each session, one every 20 ms, all sessions at once."""
-    latencies: list[float] = []
-    sessions = min(sessions, 64)  # as many as one connection may subscribe to
-    events, left = 0, sessions
-    step = {"say": "token " * count, "chunk": 6, "interval_ms": 20}
-    async with _connect(target) as socket:
-        await socket.send('{"type":"hello","client":"load"}')
-        cpu, began = target.cpu_seconds(), time.perf_counter()
-        for _ in range(sessions):
-            await _begin(socket, f"s_{secrets.token_hex(6)}", [step])
-        while left:
-            message = str(await socket.recv())
-            now = time.time()
-            for line in message.split("\n"):
-                frame: Frame = json.loads(line)
-                if "time" in frame:
-                    events += 1
-                    if frame["type"] == "message.delta":
-                        stamp = datetime.fromisoformat(frame["time"]).timestamp()
-                        latencies.append(max(0.0, now - stamp))
-                left -= frame["type"] in END
-        seconds = time.perf_counter() - began
-        cost = (target.cpu_seconds() - cpu) / events * 1e6
-    return Result("stream", target.broker, events, seconds, cost, percentiles(latencies))
-
-
-SCENARIOS: dict[str, Scenario] = {"tools": tools, "stream": stream}
+}

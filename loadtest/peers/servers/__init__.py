@@ -1,0 +1,1 @@
+"""Programs for the other products' own environments; nothing here is imported."""
