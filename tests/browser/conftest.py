@@ -1,11 +1,13 @@
-"""The demo page in a real Chromium."""
+"""The demo page and the React pages in a real Chromium."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Page
 
 from tests.browser.demo_page import Demo
+from tests.browser.react_lab import PAGES, Lab, build
 from tests.support.processes import GatewayProcess
 
 
@@ -28,3 +30,17 @@ async def demo(page: Page) -> AsyncIterator[Demo]:
     demo = Demo(page)
     yield demo
     assert demo.complaints == []
+
+
+@pytest.fixture(scope="session")
+async def react_dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The React pages of the tests, built by Vite with all of React's checks."""
+    return await build(PAGES, tmp_path_factory.mktemp("react") / "pages", strict=True)
+
+
+@pytest.fixture
+async def lab(page: Page, react_dist: Path) -> AsyncIterator[Lab]:
+    """A React page, not opened yet; it must have complained of nothing."""
+    lab = Lab(page, react_dist)
+    yield lab
+    assert lab.complaints == []

@@ -5,20 +5,25 @@
  * Effects are done in order, one after the other, also when a listener gives a command meanwhile.
  */
 
+import { limited } from './abort.js';
+import { Agent } from './agent.js';
 import { batched } from './batch.js';
 import { realClock } from './clock.js';
 import { Connection } from './connection.js';
 import { watchEnvironment } from './environment.js';
 import { GatewayError } from './errors.js';
 import { makeId as randomId } from './ids.js';
+import { outcome, streamed } from './run.js';
 import { Session } from './session.js';
 import { ToolRunner } from './tools.js';
+import { socketUrl } from './url.js';
 
 export const SUBPROTOCOL = 'agent-gateway.v1';
 const NORMAL = 1000;
 const LOST = 1006;
 
 /** @typedef {import('./types.js').AnyFrame} AnyFrame */
+/** @typedef {import('./abort.js').Limits} Limits */
 /** @typedef {import('./connection.js').Input} Input */
 /** @typedef {import('./connection.js').Effect} Effect */
 
@@ -26,8 +31,11 @@ const LOST = 1006;
 
 /**
  * @typedef {object} ClientOptions
- * @property {string} [url] default: `/v1/ws` of the page's own origin
+ * @property {string} [url] of the gateway, or of its socket; default: the page's own origin
+ * @property {string} [baseUrl] the same
+ * @property {string} [proxyUrl] the same
  * @property {Token} [token]
+ * @property {Token} [apiKey] the same
  * @property {{name: string, version: string}} [app]
  * @property {any} [WebSocket] the constructor; default: the global one
  * @property {import('./types.js').Clock} [clock]
@@ -70,8 +78,8 @@ export class GatewayClient {
 
   /** @param {ClientOptions} [options] */
   constructor(options = {}) {
-    const { app, random, token } = options;
-    this.url = options.url ?? defaultUrl();
+    const { app, random, token = options.apiKey } = options;
+    this.url = socketUrl(options.url ?? options.baseUrl ?? options.proxyUrl ?? '/');
     this.token = token;
     this.clock = options.clock ?? realClock;
     this.makeId = options.makeId ?? randomId;
@@ -90,6 +98,8 @@ export class GatewayClient {
     const command = (frame) => this.command(frame);
     const { id: client, makeId, clock } = this;
     this.tools = new ToolRunner({ client, command, makeId, clock });
+    this.subscribe = this.subscribe.bind(this);
+    this.getSnapshot = this.getSnapshot.bind(this);
   }
 
   get status() {
@@ -131,7 +141,7 @@ export class GatewayClient {
     const known = this.sessions.get(id);
     if (known && known.status !== 'closed') return known;
     const session = new Session(id, options, {
-      command: (frame) => this.command(frame),
+      command: (frame, limits) => this.command(frame, limits),
       subscribe: (name, wishes, after) =>
         this.#step({ type: 'subscribe', session: name, options: wishes, after }),
       unsubscribe: (name) => {
@@ -140,6 +150,7 @@ export class GatewayClient {
       },
       tools: this.tools,
       makeId: this.makeId,
+      clock: this.clock,
       batched: (callback) => batched(callback, frameSource(this.clock)),
     });
     this.sessions.set(id, session);
@@ -147,25 +158,89 @@ export class GatewayClient {
   }
 
   /**
+   * A conversation with an agent of the gateway.
+   * @param {string | import('./agent.js').AgentConfig} config
+   */
+  agent(config) {
+    return new Agent(this, config);
+  }
+
+  /**
+   * Start an app on its own, in a new session. Resolves with the last update, or with `stream` at
+   * once with all of them to come. Aborting, or a timeout, stops the run.
+   * @template {import('./run.js').RunOptions} O
+   * @param {import('./run.js').Task} task
+   * @param {O} [options]
+   * @returns {Promise<O extends {stream: true} ? import('./run.js').RunStream : import('./run.js').Update>}
+   */
+  async run({ app, agent = app, input, metadata }, options) {
+    options?.signal?.throwIfAborted();
+    const session = this.session(undefined, { agent, metadata });
+    const stream = await streamed(session, input, options ?? {}, this.clock);
+    return /** @type {any} */ (options?.stream ? stream : outcome(stream));
+  }
+
+  /**
    * The principal's sessions, newest first.
-   * @param {{limit?: number, before?: string}} [page]
+   * @param {{limit?: number, before?: string} & Limits} [page]
    * @returns {Promise<AnyFrame>} `ok {sessions, more}`
    */
-  list(page = {}) {
-    return this.command({ type: 'session.list', ...page });
+  list({ signal, timeout_ms, ...page } = {}) {
+    return this.command({ type: 'session.list', ...page }, { signal, timeout_ms });
   }
 
   /**
    * Send a command; it survives reconnects until it is answered.
    * @param {AnyFrame} frame an `id` is added where there is none
+   * @param {Limits} [limits] end the wait for the answer, not the command
    * @returns {Promise<AnyFrame>} its `ok`; rejects with a `GatewayError`
    */
-  command(frame) {
+  command(frame, limits = {}) {
     const id = frame.id ?? this.makeId('k');
-    return new Promise((resolve, reject) => {
+    /** @type {Promise<AnyFrame>} */
+    const answer = new Promise((resolve, reject) => {
       this.#answers.set(id, { resolve, reject });
       this.#step({ type: 'command', frame: { ...frame, id } });
     });
+    return limited(answer, limits, this.clock);
+  }
+
+  /**
+   * Hear of changes of the connection; with `getSnapshot` a store for `useSyncExternalStore`.
+   * @param {() => void} listener
+   * @returns {() => void} stops it
+   */
+  subscribe(listener) {
+    return this.onStatus(listener);
+  }
+
+  /** The connection as it is: the same object until it changes. */
+  getSnapshot() {
+    return this.connection;
+  }
+
+  /**
+   * Wait until the gateway has welcomed this client. Rejects when it refused it for good.
+   * @param {Limits} [limits]
+   */
+  async ready(limits = {}) {
+    /** @type {() => void} */
+    let leave = () => {};
+    /** @type {Promise<void>} */
+    const open = new Promise((resolve, reject) => {
+      const look = () => {
+        const { status, reason } = this.connection;
+        if (status === 'open') resolve();
+        else if (status === 'closed') reject(new GatewayError('client.closed', reason));
+      };
+      leave = this.onStatus(look);
+      look();
+    });
+    try {
+      await limited(open, limits, this.clock);
+    } finally {
+      leave();
+    }
   }
 
   /**
@@ -244,7 +319,7 @@ export class GatewayClient {
       case 'refused':
         return this.sessions.get(effect.session)?.refuse(GatewayError.fromFrame(effect.frame));
       case 'recovered':
-        return this.sessions.get(effect.session)?.notify();
+        return this.sessions.get(effect.session)?.recover(effect.detail);
       case 'welcome':
         this.welcome = effect.frame;
         return undefined;
@@ -283,6 +358,8 @@ export class GatewayClient {
     socket.onmessage = (/** @type {{data: unknown}} */ { data }) => {
       if (typeof data === 'string') this.#step({ type: 'text', socket: number, text: data });
     };
+    // What follows is `close`; without a listener some implementations would throw.
+    socket.onerror = () => {};
     socket.onclose = (/** @type {{code: number, reason: string}} */ { code, reason }) =>
       this.#lost(number, code, reason);
   }
@@ -329,9 +406,14 @@ export class GatewayClient {
   }
 }
 
-function defaultUrl() {
-  const { protocol, host } = globalThis.location;
-  return `${protocol === 'https:' ? 'wss' : 'ws'}://${host}/v1/ws`;
+/**
+ * A client that connects at once.
+ * @param {ClientOptions} [options]
+ */
+export function createClient(options) {
+  const client = new GatewayClient(options);
+  client.connect();
+  return client;
 }
 
 /**

@@ -2,62 +2,26 @@
  * The client's side of the protocol as a state machine of values: no socket, no timer, no clock.
  *
  * `step(input, now)` takes what happened and returns what to do; `deadline` says when it wants a
- * `tick`. Sockets are numbers that the caller maps to real ones: `current` is in use, `next` is
- * being opened. After a loss, or ahead of it when the gateway says `goaway`, `next` takes over:
- * its `hello` carries every subscription's cursor, and every command without an answer is sent
- * again under the same id. That makes both exactly-once (docs/protocol.md).
+ * `tick`. Which socket is in use is `lifeline`; here is what is said on it. The `hello` of a new
+ * one carries every subscription's cursor, and every command without an answer is sent again under
+ * the same id. That makes both exactly-once (docs/protocol.md).
  *
- * Ahead of a loss `current` goes on until `next` is welcomed: what it still says counts, and what
- * both say is dropped by the cursor.
+ * While a new socket waits for its `welcome` the old one goes on: what it still says counts, and
+ * what both say is dropped by the cursor.
  */
 
-import { delay, isFinal } from './backoff.js';
+import { delay } from './backoff.js';
 import { makeId as randomId } from './ids.js';
+import { Lifeline, SIGNS } from './lifeline.js';
 import { HELLO, Subscription } from './subscription.js';
 
-export const SILENCE_MS = 45_000;
-export const PROBE_MS = 5_000;
-export const OPENING_MS = 10_000;
-export const STEADY_MS = 5_000;
 export const MESSAGE_BYTES = 256 * 1024;
 const MAX_FRAME_BYTES = 1024 * 1024;
-const LOST = 1006;
-const TOKEN_ENDED = 4401;
-const SUPERSEDED = 4409;
 
 /** @typedef {import('./types.js').AnyFrame} AnyFrame */
-/** @typedef {import('./types.js').Status} Status */
-
-/**
- * @typedef {Map<string, {asked: Subscription, options: import('./types.js').SubscriptionOptions}>}
- *   Greeted session id -> whom a `hello` asked for, and with which options
- */
-
-/**
- * @typedef {{type: 'start'} | {type: 'stop'} | {type: 'tick'} | {type: 'hint'}
- *   | {type: 'online', online: boolean}
- *   | {type: 'opened', socket: number, token?: string}
- *   | {type: 'text', socket: number, text: string}
- *   | {type: 'closed', socket: number, code: number, reason: string}
- *   | {type: 'command', frame: AnyFrame}
- *   | {type: 'subscribe', session: string, options: import('./types.js').SubscriptionOptions, after?: string}
- *   | {type: 'unsubscribe', session: string}} Input
- */
-
-/**
- * @typedef {{type: 'connect', socket: number}
- *   | {type: 'send', socket: number, text: string}
- *   | {type: 'close', socket: number}
- *   | {type: 'refresh'}
- *   | {type: 'welcome', frame: AnyFrame}
- *   | {type: 'status', status: Status, retryAt: number | null, code: number, reason: string}
- *   | {type: 'answer', id: string, frame: AnyFrame}
- *   | {type: 'event', session: string, event: import('./types.js').SessionEvent}
- *   | {type: 'reset', session: string, state: import('./types.js').SessionState, detail: import('./types.js').Detail}
- *   | {type: 'recovered', session: string}
- *   | {type: 'refused', session: string, frame: AnyFrame}
- *   | {type: 'problem', frame: AnyFrame}} Effect
- */
+/** @typedef {import('./lifeline.js').Greeted} Greeted */
+/** @typedef {import('./steps.js').Input} Input */
+/** @typedef {import('./steps.js').Effect} Effect */
 
 /**
  * @typedef {object} ConnectionOptions
@@ -68,44 +32,18 @@ const SUPERSEDED = 4409;
  * @property {import('./ids.js').MakeId} [makeId]
  */
 
-export class Connection {
+export class Connection extends Lifeline {
   /** @param {ConnectionOptions} options */
   constructor({ client, app, renewable = false, random = Math.random, makeId = randomId }) {
+    super(renewable, random);
     this.client = client;
     this.app = app;
-    this.renewable = renewable;
-    this.random = random;
     this.makeId = makeId;
     /** @type {Map<string, Subscription>} by session id */
     this.subscriptions = new Map();
     /** @type {Map<string, AnyFrame>} command id -> frame without an answer, oldest first */
     this.pending = new Map();
-    /** @type {number | null} greeted with `hello`, and in use */
-    this.current = null;
-    /** @type {number | null} being opened, or awaiting its `welcome` while `current` lives */
-    this.next = null;
-    /** @type {Greeted | null} by the `hello` on `next`, while `current` lives */
-    this.greeted = null;
-    /** a `hello` went out elsewhere while `current` lives */
-    this.superseded = false;
-    this.sockets = 0;
-    this.running = false;
-    this.online = true;
-    this.welcomed = false;
-    this.everWelcomed = false;
-    this.attempt = 0;
-    this.code = 0;
-    this.reason = '';
-    this.retryAt = Infinity;
-    this.openingUntil = Infinity;
-    this.moveAt = Infinity;
-    this.steadyAt = Infinity;
-    this.heardAt = 0;
-    this.probeUntil = Infinity;
-    this.reported = '';
     this.maxFrameBytes = MAX_FRAME_BYTES;
-    /** @type {Effect[]} */
-    this.effects = [];
     /** @type {string[]} frames for `current`, joined at the end of the step */
     this.lines = [];
   }
@@ -129,21 +67,11 @@ export class Connection {
 
   /** When the next `tick` is due; Infinity: not before another input. */
   get deadline() {
-    const times = [this.retryAt, this.openingUntil, this.moveAt];
+    const due = [super.deadline];
     if (this.current !== null) {
-      times.push(this.heardAt + SILENCE_MS, this.probeUntil);
-      for (const { ackAt, retryAt } of this.subscriptions.values()) times.push(ackAt, retryAt);
+      for (const { ackAt, retryAt } of this.subscriptions.values()) due.push(ackAt, retryAt);
     }
-    return Math.min(...times);
-  }
-
-  /** @returns {Status} */
-  get status() {
-    if (!this.running) return 'closed';
-    if (this.current !== null && this.welcomed) return 'open';
-    const idle = this.current === null && this.next === null;
-    if (idle && (this.attempt > 1 || !this.online)) return 'offline';
-    return this.everWelcomed ? 'resuming' : 'connecting';
+    return Math.min(...due);
   }
 
   /** @param {AnyFrame} frame */
@@ -168,139 +96,24 @@ export class Connection {
     }
   }
 
-  report() {
-    const retryAt = Number.isFinite(this.retryAt) ? this.retryAt : null;
-    const { status } = this;
-    const reported = `${status} ${retryAt}`;
-    if (reported === this.reported) return;
-    this.reported = reported;
-    this.effects.push({ type: 'status', status, retryAt, code: this.code, reason: this.reason });
-  }
-
-  /** @param {number} now */
-  open(now) {
-    this.retryAt = Infinity;
-    this.moveAt = Infinity;
-    this.next = ++this.sockets;
-    this.openingUntil = now + OPENING_MS;
-    this.effects.push({ type: 'connect', socket: this.next });
-  }
-
   /**
-   * @param {'current' | 'next'} which
-   */
-  drop(which) {
-    const socket = this[which];
-    if (socket === null) return;
-    this.forget(which);
-    this.effects.push({ type: 'close', socket });
-  }
-
-  /** @param {'current' | 'next'} which */
-  forget(which) {
-    this[which] = null;
-    if (which === 'current') {
-      this.probeUntil = Infinity;
-      return;
-    }
-    this.greeted = null;
-    this.openingUntil = Infinity;
-  }
-
-  /**
-   * `next` comes into use, before or with its `welcome`.
-   * @param {number} now
-   */
-  promote(now) {
-    const greeted = this.greeted ?? new Map();
-    this.drop('current');
-    this.current = this.next;
-    this.next = null;
-    this.greeted = null;
-    this.superseded = false;
-    this.heardAt = now;
-    this.moveAt = Infinity;
-    this.deliver(greeted);
-  }
-
-  /**
-   * `current` is lost: what is under way takes over, or a try is over.
-   * @param {number} code
-   * @param {string} reason
-   * @param {number} now
-   */
-  lose(code, reason, now) {
-    this.forget('current');
-    this.moveAt = Infinity;
-    // Our own hello ended the old one, though its socket may be lost again meanwhile.
-    const verdict = this.superseded && code === SUPERSEDED ? LOST : code;
-    if (this.next === null || this.ends(verdict)) {
-      this.openingUntil = Infinity;
-      return this.fail(verdict, reason, now);
-    }
-    this.welcomed = false;
-    if (this.greeted !== null) this.promote(now);
-  }
-
-  /**
-   * Whether the client must not come back by itself.
-   * @param {number} code
-   */
-  ends(code) {
-    const renews = code === TOKEN_ENDED && this.renewable && this.welcomed;
-    return isFinal(code) && !renews;
-  }
-
-  /**
-   * A try is over: back off, or end for good.
-   * @param {number} code
-   * @param {string} reason
-   * @param {number} now
-   */
-  fail(code, reason, now) {
-    this.code = code;
-    this.reason = reason;
-    if (this.ends(code)) return this.end({ code: 'client.closed', message: reason });
-    this.attempt = now >= this.steadyAt ? 1 : this.attempt + 1;
-    this.steadyAt = Infinity;
-    this.welcomed = false;
-    this.moveAt = Infinity;
-    this.retryAt = now + delay(this.attempt, code, this.random);
-  }
-
-  /**
-   * No more tries; what has no answer yet gets one.
-   * @param {{code: string, message: string}} error
-   */
-  end(error) {
-    this.drop('next');
-    this.drop('current');
-    this.running = false;
-    this.welcomed = false;
-    this.retryAt = Infinity;
-    this.moveAt = Infinity;
-    this.attempt = 0;
-    for (const id of this.pending.keys()) {
-      const frame = { type: 'error', id, ...error, retryable: false };
-      this.effects.push({ type: 'answer', id, frame });
-    }
-    this.pending.clear();
-  }
-
-  /**
-   * The first frame on a socket, with every cursor.
+   * With every cursor.
    * @param {string} [token]
-   * @returns {AnyFrame}
    */
-  hello(token) {
-    const sessions = this.known().map((one) => one.wish());
-    return {
+  greeting(token) {
+    const known = this.known();
+    const sessions = known.map((one) => one.wish());
+    const hello = {
       type: 'hello',
       client: this.client,
       ...(token === undefined ? {} : { token }),
       ...(this.app ? { app: this.app } : {}),
       ...(sessions.length ? { sessions } : {}),
     };
+    const greeted = new Map(
+      known.map((one) => [one.session, { asked: one, options: one.options }]),
+    );
+    return { hello, greeted };
   }
 
   /** The subscriptions that need not wait for a command without an answer. */
@@ -367,6 +180,13 @@ export class Connection {
     };
   }
 
+  /** @param {{code: string, message: string}} error */
+  refusePending(error) {
+    for (const id of [...this.pending.keys()]) {
+      this.answer({ type: 'error', id, ...error, retryable: false });
+    }
+  }
+
   /** @param {AnyFrame} frame an `ok` or `error` with an id */
   answer(frame) {
     const id = /** @type {string} */ (frame.id);
@@ -408,50 +228,18 @@ export class Connection {
     this.subscriptions.delete(subscription.session);
     this.effects.push({ type: 'refused', session: subscription.session, frame });
   }
-
-  /** Ask for a sign of life within PROBE_MS, after a hint that the network has changed. */
-  probe(/** @type {number} */ now) {
-    if (this.current === null) return;
-    this.send({ type: 'ping' });
-    this.probeUntil = Math.min(this.probeUntil, now + PROBE_MS);
-  }
 }
 
 /** @type {{[K in Input['type']]: (machine: Connection, input: Extract<Input, {type: K}>, now: number) => void}} */
 const INPUTS = {
-  start(machine, _, now) {
-    if (machine.running) return;
-    machine.running = true;
-    machine.open(now);
-  },
+  ...SIGNS,
 
-  stop(machine) {
-    machine.code = 1000;
-    machine.reason = '';
-    machine.end({ code: 'client.closed', message: 'The client was closed.' });
-  },
-
-  opened(machine, { socket, token }, now) {
-    if (socket !== machine.next || machine.greeted !== null) return;
-    machine.openingUntil = now + OPENING_MS;
-    const known = machine.known();
-    const greeted = new Map(
-      known.map((one) => [one.session, { asked: one, options: one.options }]),
-    );
-    const hello = machine.hello(token);
-    if (machine.current !== null) {
-      machine.greeted = greeted;
-      machine.superseded = true;
-      machine.effects.push({ type: 'send', socket, text: JSON.stringify(hello) });
-      return;
+  tick(machine, input, now) {
+    SIGNS.tick(machine, input, now);
+    if (machine.current === null) return;
+    for (const subscription of machine.subscriptions.values()) {
+      if (now >= subscription.retryAt) machine.subscribe(subscription);
     }
-    machine.next = null;
-    machine.current = socket;
-    machine.superseded = false;
-    machine.welcomed = false;
-    machine.heardAt = now;
-    machine.send(hello);
-    machine.deliver(greeted);
   },
 
   text(machine, { socket, text }, now) {
@@ -461,49 +249,7 @@ const INPUTS = {
       if (frame && socket === machine.current) machine.receive(frame, now);
     }
     if (socket !== machine.current) return;
-    machine.heardAt = now;
-    machine.probeUntil = Infinity;
-  },
-
-  closed(machine, { socket, code, reason }, now) {
-    if (socket === machine.current) return machine.lose(code, reason, now);
-    if (socket !== machine.next) return;
-    machine.forget('next');
-    // A move that failed is tried again while the old socket lives.
-    if (machine.current === null || machine.ends(code)) {
-      return machine.fail(code, reason, now);
-    }
-    machine.moveAt = now + delay(++machine.attempt, code, machine.random);
-  },
-
-  tick(machine, _, now) {
-    if (now >= machine.retryAt) machine.open(now);
-    else if (now >= machine.openingUntil) {
-      machine.openingUntil = Infinity;
-      machine.drop(machine.next === null ? 'current' : 'next');
-      if (machine.current === null) machine.fail(LOST, 'The gateway did not answer.', now);
-      else machine.moveAt = now + delay(++machine.attempt, 0, machine.random);
-    }
-    if (machine.current === null) return;
-    if (now >= machine.moveAt && machine.next === null) machine.open(now);
-    if (now >= Math.min(machine.heardAt + SILENCE_MS, machine.probeUntil)) {
-      machine.drop('current');
-      return machine.lose(LOST, 'The connection fell silent.', now);
-    }
-    for (const subscription of machine.subscriptions.values()) {
-      if (now >= subscription.retryAt) machine.subscribe(subscription);
-    }
-  },
-
-  hint(machine, _, now) {
-    if (Number.isFinite(machine.retryAt)) machine.open(now);
-    else machine.probe(now);
-  },
-
-  online(machine, { online }, now) {
-    machine.online = online;
-    if (online && Number.isFinite(machine.retryAt)) machine.open(now);
-    else machine.probe(now);
+    machine.hear(now);
   },
 
   command(machine, { frame }) {
@@ -531,10 +277,7 @@ const INPUTS = {
 /** @type {Record<string, (machine: Connection, frame: AnyFrame, now: number) => void>} */
 const FRAMES = {
   welcome(machine, frame, now) {
-    machine.welcomed = true;
-    machine.everWelcomed = true;
-    machine.openingUntil = Infinity;
-    machine.steadyAt = now + STEADY_MS;
+    machine.welcome(now);
     machine.maxFrameBytes = frame.limits?.max_frame_bytes ?? MAX_FRAME_BYTES;
     machine.effects.push({ type: 'welcome', frame });
   },
@@ -561,7 +304,9 @@ const FRAMES = {
     if (!subscription) return;
     const outcome = subscription.subscribed(frame);
     if (outcome === 'lost') machine.subscribe(subscription);
-    if (outcome === 'recovered') machine.effects.push({ type: 'recovered', session });
+    if (outcome === 'recovered') {
+      machine.effects.push({ type: 'recovered', session, detail: subscription.granted });
+    }
     if (outcome !== 'reset') return;
     machine.effects.push({ type: 'reset', session, state: frame.state, detail: frame.detail });
   },

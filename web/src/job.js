@@ -8,6 +8,7 @@
 
 import { wait } from './clock.js';
 import { GatewayError } from './errors.js';
+import { filePart } from './files.js';
 
 const RETRY_MS = 1_000;
 const PROGRESS_MS = 250;
@@ -15,14 +16,24 @@ const LEASE_MS = 15_000;
 const REFUSED = new Set(['tool.held', 'tool.closed', 'tool.unknown', 'client.closed']);
 
 /** @typedef {import('./types.js').AnyFrame} AnyFrame */
-/** @typedef {{output?: unknown, error?: import('./types.js').WireError}} Result */
+/** @typedef {import('./files.js').FileLike} FileLike */
 
 /**
- * @typedef {object} ToolRun what a handler gets
+ * @typedef {object} Result
+ * @property {unknown} [output]
+ * @property {import('./types.js').WireError} [error]
+ * @property {import('./files.js').FilePart[]} [files]
+ */
+
+/**
+ * @typedef {object} ToolContext
  * @property {any} args
  * @property {AbortSignal} signal aborted when the call is closed, cancelled or taken over
  * @property {(progress: import('./types.js').Progress) => void} progress
+ * @property {(...files: FileLike[]) => void} attach files that go with the output
  */
+
+/** @typedef {ToolContext & {[argument: string]: any}} ToolRun what a handler gets */
 
 /** @typedef {(run: ToolRun) => unknown} ToolHandler */
 
@@ -102,13 +113,20 @@ export class Job {
     this.#executing = true;
     this.#renewedAt = this.options.clock.now();
     this.#arm(this.#lease_ms / 3);
+    /** @type {FileLike[]} */
+    const attached = [];
     try {
-      const output = await this.options.handler({
-        args: this.call.arguments,
-        signal: this.#controller.signal,
-        progress: (progress) => this.#report(progress),
-      });
-      return output === undefined || output === null ? {} : { output };
+      const output = await this.options.handler(
+        toolRun({
+          args: this.call.arguments,
+          signal: this.#controller.signal,
+          progress: (progress) => this.#report(progress),
+          attach: (...files) => void attached.push(...files),
+        }),
+      );
+      const files = await Promise.all(attached.map(filePart));
+      const result = files.length ? { files } : {};
+      return output === undefined || output === null ? result : { ...result, output };
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       const code = error instanceof GatewayError ? error.code : 'tool.failed';
@@ -186,4 +204,19 @@ export class Job {
         this.#arm(this.#progress ? PROGRESS_MS : this.#lease_ms / 3);
     }
   }
+}
+
+/**
+ * The arguments by their names, as handlers written for other SDKs take them, and beside them,
+ * not counted as members, what only we give.
+ * @param {ToolContext} context
+ * @returns {ToolRun}
+ */
+function toolRun(context) {
+  const { args } = context;
+  const named = args && typeof args === 'object' && !Array.isArray(args) ? { ...args } : {};
+  for (const [name, value] of Object.entries(context)) {
+    Object.defineProperty(named, name, { value, enumerable: false });
+  }
+  return named;
 }

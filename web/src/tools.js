@@ -9,10 +9,16 @@ import { Job } from './job.js';
 
 const OTHERS_WAIT_MS = 1_000;
 
+/** The name of a tool that stands for all: the tab answers by hand whatever is called. */
+export const ANY = '*';
+
 /** @typedef {import('./types.js').Call} Call */
 /** @typedef {import('./types.js').SessionState} SessionState */
 
-/** @typedef {import('./types.js').Tool & {handler: import('./job.js').ToolHandler}} ClientTool */
+/**
+ * @typedef {import('./types.js').Tool & {handler?: import('./job.js').ToolHandler}} ClientTool
+ *   without a handler its calls are answered by `submitToolResult`
+ */
 
 /**
  * The tool as the wire has it: without its handler.
@@ -78,6 +84,18 @@ export class ToolRunner {
   }
 
   /**
+   * Open calls that this tab may answer, by hand: nothing here executes them.
+   * @param {SessionState} state
+   */
+  unhandled(state) {
+    const tools = this.#tools.get(state.session);
+    return Object.values(state.calls).filter((call) => {
+      const tool = tools?.get(call.name) ?? tools?.get(ANY);
+      return tool && !tool.handler && claimDelay(call, this.client, tool) !== null;
+    });
+  }
+
+  /**
    * A whole new state: drop the jobs of calls that are closed, take up those that are open.
    * @param {SessionState} state
    */
@@ -132,9 +150,10 @@ export class ToolRunner {
     const tool = this.#tools.get(session)?.get(call.name);
     const delay_ms = tool ? claimDelay(call, this.client, tool) : null;
     const old = jobs.get(call.id);
-    if (!tool || delay_ms === null || old?.live || old?.delivered) return;
+    if (!tool?.handler || delay_ms === null || old?.live || old?.delivered) return;
     const { command, makeId, clock } = this;
-    const job = new Job({ session, call, handler: tool.handler, delay_ms, command, makeId, clock });
+    const { handler } = tool;
+    const job = new Job({ session, call, handler, delay_ms, command, makeId, clock });
     jobs.set(call.id, job);
     void job.run().then(() => {
       // A delivered one stays until `completed`: a state may still show the call as open.

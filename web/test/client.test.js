@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { GatewayClient } from '../src/client.js';
+import { createClient, GatewayClient } from '../src/client.js';
 import { counting, event, lines, ManualClock, settled, subscribed, WELCOME } from './support.js';
 
 /** @typedef {import('../src/types.js').AnyFrame} AnyFrame */
@@ -219,4 +219,66 @@ test('a session that is closed gives way to a new handle', async () => {
   session.close();
   assert.equal(line.frames.at(-1)?.type, 'session.unsubscribe');
   assert.notEqual(client.session('s_1'), session);
+});
+
+test('another detail is shown as it was granted, and the state goes on', async () => {
+  const { client, line } = await connect();
+  const session = client.session('s_1', { detail: 'steps' });
+  session.open();
+  line.says(subscribed({ id: line.frames.at(-1)?.id, detail: 'steps' }));
+  const { state } = session;
+  session.options.detail = 'full';
+  session.open();
+  const request = /** @type {AnyFrame} */ (line.frames.at(-1));
+  assert.deepEqual([request.after, request.detail], [1, 'full']);
+  assert.deepEqual([session.detail, session.status], ['steps', 'opening']);
+  line.says(subscribed({ id: request.id, seq: 1, recovered: true, detail: 'full' }));
+  assert.deepEqual([session.detail, session.status], ['full', 'open']);
+  assert.equal(session.state, state);
+  line.says(event(2, 'run.log', { run: 'r_1', level: 'info', text: 'x' }));
+  assert.equal(session.state?.seq, 2);
+});
+
+test('where the gateway is', () => {
+  const at = (/** @type {Record<string, string>} */ options) =>
+    new GatewayClient({ WebSocket: Line, ...options }).url;
+  assert.equal(at({ url: 'http://gateway:8000' }), 'ws://gateway:8000/v1/ws');
+  assert.equal(at({ baseUrl: 'https://gateway/' }), 'wss://gateway/v1/ws');
+  assert.equal(
+    at({ proxyUrl: 'wss://gateway/under/a/path?x=1' }),
+    'wss://gateway/under/a/path?x=1',
+  );
+  assert.throws(() => at({}), { code: 'client.usage' });
+});
+
+test('createClient connects', async () => {
+  Line.opened = [];
+  const clock = new ManualClock();
+  const client = createClient({ url: 'ws://gateway', WebSocket: Line, clock, apiKey: 'key' });
+  await settled();
+  Line.opened[0].onopen();
+  assert.equal(Line.opened[0].frames[0].token, 'key');
+  const ready = client.ready();
+  Line.opened[0].says(WELCOME);
+  await ready;
+});
+
+test('a wait is given up, the command is not', async () => {
+  const { client, clock, line } = await connect();
+  const gone = assert.rejects(client.list({ limit: 5, timeout_ms: 10 }), { name: 'TimeoutError' });
+  await clock.advance(10);
+  await gone;
+  const list = line.frames.at(-1);
+  assert.deepEqual(list, { type: 'session.list', limit: 5, id: list?.id });
+  line.says({ type: 'ok', id: list?.id, sessions: [], more: false });
+});
+
+test('a session that was refused is not kept', async () => {
+  const { client, line } = await connect();
+  const session = client.session('s_1');
+  session.open();
+  const id = line.frames.at(-1)?.id;
+  const refusal = { code: 'session.not_found', message: 'No.', retryable: false };
+  line.says({ type: 'error', id, session: 's_1', ...refusal });
+  assert.deepEqual([session.status, client.sessions.size], ['closed', 0]);
 });

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { Connection, MESSAGE_BYTES, OPENING_MS, PROBE_MS, SILENCE_MS } from '../src/connection.js';
+import { Connection, MESSAGE_BYTES } from '../src/connection.js';
+import { OPENING_MS, PROBE_MS, SILENCE_MS } from '../src/lifeline.js';
 import { counting, event, lines, subscribed, WELCOME } from './support.js';
 
 /** @typedef {import('../src/types.js').AnyFrame} AnyFrame */

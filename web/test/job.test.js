@@ -82,3 +82,24 @@ test('a renewal that may be repeated does not end the renewals', async () => {
   await clock.advance(250);
   assert.deepEqual(types, ['tool.claim', 'tool.renew', 'tool.renew']);
 });
+
+test('a handler gets the arguments by name, and ours beside them', async () => {
+  /** @type {any} */
+  let got;
+  const args = { selector: 'h1', signal: 'own' };
+  const call = /** @type {any} */ ({ id: 'c_1', arguments: args });
+  const { job, clock, sent } = jobOf({
+    call,
+    handler: (run) => {
+      got = run;
+      run.attach({ url: 'https://x/a', media_type: 'text/plain' });
+    },
+  });
+  void job.run();
+  await clock.advance(0);
+  assert.deepEqual([got.selector, got.args], ['h1', args]);
+  assert.ok(got.signal instanceof AbortSignal);
+  assert.deepEqual(JSON.parse(JSON.stringify(got)), { selector: 'h1' });
+  const file = { kind: 'file', url: 'https://x/a', media_type: 'text/plain' };
+  assert.deepEqual([sent[1].output, sent[1].files], [undefined, [file]]);
+});

@@ -18,15 +18,17 @@ function handle(options = {}) {
     return { type: 'ok', id: frame.id };
   };
   const makeId = counting();
+  const clock = new ManualClock();
   const session = new Session('s_1', options, {
     command,
+    clock,
     subscribe: (id, wishes, after) => log.push({ subscribe: id, wishes, after }),
     unsubscribe: (id) => log.push({ unsubscribe: id }),
-    tools: new ToolRunner({ client: 'tab_A', command, makeId, clock: new ManualClock() }),
+    tools: new ToolRunner({ client: 'tab_A', command, makeId, clock }),
     makeId,
     batched: (callback) => callback,
   });
-  return { session, log };
+  return { session, log, clock };
 }
 
 const TOOL = { name: 'look', parameters: {}, handler() {} };
@@ -62,7 +64,7 @@ test('commands name their session', async () => {
   await session.delete();
   const base = { session: 's_1' };
   assert.deepEqual(log, [
-    { type: 'message.send', ...base, content: 'hi', if_busy: 'enqueue' },
+    { type: 'message.send', ...base, content: 'hi', if_busy: 'enqueue', message: 'm_1' },
     { type: 'run.interrupt', ...base, reason: 'enough' },
     {
       type: 'approval.respond',
@@ -101,10 +103,13 @@ test('a refusal is kept for whoever looks', () => {
   assert.deepEqual([session.status, session.error?.code], ['closed', 'session.not_found']);
 });
 
-test('a deleted session is closed', () => {
+test('a deleted session is closed', async () => {
   const { session } = handle();
   session.reset(stateOf(), 'full');
+  const events = session.events();
   session.applyEvent(event(2, 'session.deleted'));
+  assert.equal((await events.next()).value.type, 'session.deleted');
+  await assert.rejects(events.next(), { code: 'session.not_found' });
   assert.deepEqual([session.status, session.error?.code], ['closed', 'session.not_found']);
 });
 
@@ -113,4 +118,67 @@ test('close unsubscribes once', () => {
   session.close();
   session.close();
   assert.deepEqual(log, [{ unsubscribe: 's_1' }]);
+});
+
+test('the snapshot is the same until something changed', () => {
+  const { session } = handle();
+  const first = session.getSnapshot();
+  assert.equal(session.getSnapshot(), first);
+  const state = stateOf({ seq: 4 });
+  session.reset(state, 'full');
+  const second = session.getSnapshot();
+  assert.deepEqual(
+    [second.status, second.state, second.detail, second.more],
+    ['open', state, 'full', false],
+  );
+  assert.equal(session.getSnapshot(), second);
+  session.applyEvent(event(5, 'run.log'));
+  assert.notEqual(session.getSnapshot(), second);
+});
+
+test('a watcher that throws keeps nobody else from hearing', async () => {
+  const { session, clock } = handle();
+  session.watch(() => {
+    throw new Error('mine');
+  });
+  const waiting = session.waitUntil(({ seq }) => seq === 4);
+  session.reset(stateOf({ seq: 4 }), 'full');
+  await waiting;
+  await assert.rejects(clock.advance(0), /mine/);
+});
+
+test('a session that ends ends whoever waits for it', async () => {
+  const { session } = handle();
+  const events = session.events();
+  const waiting = assert.rejects(
+    session.waitUntil(() => false),
+    { code: 'client.closed' },
+  );
+  session.close();
+  await waiting;
+  assert.equal((await events.next()).done, true);
+  assert.equal((await session.events().next()).done, true);
+  const refused = handle().session;
+  const broken = refused.events();
+  refused.refuse(new GatewayError('auth.forbidden', 'No.'));
+  await assert.rejects(broken.next(), { code: 'auth.forbidden' });
+});
+
+test('any tool may be answered by hand', () => {
+  const { session, log } = handle({ anyTool: true, tools: [TOOL], messages: 5 });
+  session.open();
+  assert.deepEqual(log, [
+    { subscribe: 's_1', wishes: { tools: ['*'], messages: 5 }, after: undefined },
+  ]);
+  const call = { run: 'r_1', message: 'm_1', target: 'client', status: 'requested' };
+  const calls = {
+    c_1: { ...call, id: 'c_1', name: 'look' },
+    c_2: { ...call, id: 'c_2', name: 'other' },
+    c_3: { ...call, id: 'c_3', name: 'other', client: 'tab_B' },
+  };
+  session.reset(stateOf({ calls }), 'full');
+  assert.deepEqual(
+    session.pendingToolCalls.map(({ id }) => id),
+    ['c_2'],
+  );
 });

@@ -205,3 +205,18 @@ test('names that objects inherit are no ids of the state', () => {
   const state = folded(['tool_call.completed', { call: 'constructor', output: 1 }]);
   assert.deepEqual(state.calls, {});
 });
+
+test('parts of a newer kind are kept as they came, wherever they are', () => {
+  const audio = { kind: 'audio', url: 'https://x.example/a.ogg', seconds: 3 };
+  const parts = [{ kind: 'text', text: 'Listen:' }, audio];
+  const state = fold(stateOf({ messages: [] }), [
+    event(2, 'message.added', { message: 'm_1', role: 'user', parts }),
+    event(3, 'run.queued', { run: 'r_1', content: parts }),
+    event(4, 'message.started', { message: 'm_2', run: 'r_1' }),
+    event(5, 'message.part', { message: 'm_2', part: 0, content: audio }),
+    event(6, 'message.delta', { message: 'm_2', part: 1, kind: 'text', delta: 'hm' }),
+  ]);
+  assert.deepEqual(state?.messages[0].parts, parts);
+  assert.deepEqual(state?.queue[0].content, parts);
+  assert.deepEqual(state?.messages[1].parts, [audio, { kind: 'text', text: 'hm' }]);
+});

@@ -1,5 +1,6 @@
 /** What the run is doing now, how far it is, and what waits behind it. */
 
+import { activityOf } from '/client/words.js';
 import { attrs, h, write } from './dom.js';
 import { icon } from './icons.js';
 import { keyed } from './keyed.js';
@@ -7,40 +8,6 @@ import { progressBar } from './tool_card.js';
 
 /** @typedef {import('/client/types.js').SessionState} SessionState */
 /** @typedef {import('/client/types.js').Run} Run */
-
-const ACTIVITIES = /** @type {Record<string, string>} */ ({
-  thinking: 'Thinking',
-  calling_tool: 'Using a tool',
-  preparing: 'Preparing',
-  uploading: 'Uploading',
-  waiting_for_worker: 'No worker has this agent yet',
-});
-
-/**
- * @param {SessionState} state
- * @returns {string} empty when nothing is going on
- */
-export function activityOf({ run, queue, calls, approvals }) {
-  if (run?.status === 'running') {
-    const name = run.activity;
-    return name === undefined ? 'Working' : (ACTIVITIES[name] ?? spelled(name));
-  }
-  if (run?.status === 'waiting') {
-    if (run.on?.some((id) => approvals[id])) return 'Waiting for your decision';
-    const call = run.on?.map((id) => calls[id]).find((one) => one);
-    return call ? `Waiting for ${call.name} in the browser` : 'Waiting';
-  }
-  if (!queue.length) return '';
-  return ACTIVITIES[queue[0].activity ?? ''] ?? 'Starting';
-}
-
-/**
- * An activity of the agent's own, as a phrase.
- * @param {string} name
- */
-function spelled(name) {
-  return name.charAt(0).toUpperCase() + name.slice(1).replaceAll('_', ' ');
-}
 
 /**
  * @param {(run: string) => void} cancel

@@ -1,6 +1,7 @@
 /** One question to the person: what is asked, with arguments they may edit; then what they said. */
 
-import { fill, h, pretty, write } from './dom.js';
+import { pretty } from '/client/words.js';
+import { fill, h, write } from './dom.js';
 import { icon } from './icons.js';
 
 /** @typedef {import('/client/types.js').Approval} Approval */

@@ -66,11 +66,3 @@ export function write(node, text) {
 function present(children) {
   return /** @type {(Node | string)[]} */ (children.filter((child) => child));
 }
-
-/**
- * Any JSON as people read it.
- * @param {unknown} value
- */
-export function pretty(value) {
-  return typeof value === 'string' ? value : (JSON.stringify(value, null, 2) ?? 'null');
-}

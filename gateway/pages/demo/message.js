@@ -1,7 +1,8 @@
 /** One message with its parts; only what changed since the last look is touched. */
 
+import { isVisible, pretty } from '/client/words.js';
 import { approvalCard } from './approval_card.js';
-import { attrs, h, pretty, write } from './dom.js';
+import { attrs, h, write } from './dom.js';
 import { keyed } from './keyed.js';
 import { link, markdown } from './markdown.js';
 import { toolCard } from './tool_card.js';
@@ -22,17 +23,7 @@ import { toolCard } from './tool_card.js';
 
 /** @typedef {{part: Part, index: number, item: MessageItem, last: boolean}} PartItem */
 
-const WRITTEN = new Set(['text', 'commentary', 'thinking']);
 const NOTES = { interrupted: 'Stopped', failed: 'Broken off' };
-
-/**
- * Whether there is anything to draw: not of a hidden part, nor of one without a word.
- * @param {Part} part
- */
-export function isVisible(part) {
-  if (part.kind === 'hidden') return false;
-  return !WRITTEN.has(part.kind) || /** @type {{text: string}} */ (part).text.trim() !== '';
-}
 
 /**
  * @param {import('./approval_card.js').Answers} answers

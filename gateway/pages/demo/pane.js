@@ -1,6 +1,7 @@
 /** One session on the screen: its title, what was said, what is going on, where to write. */
 
-import { activity, activityOf } from './activity.js';
+import { activityOf } from '/client/words.js';
+import { activity } from './activity.js';
 import { announcer } from './announcer.js';
 import { composer } from './composer.js';
 import { attrs, h, write } from './dom.js';

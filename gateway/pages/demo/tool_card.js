@@ -1,36 +1,11 @@
 /** One tool call: its name, how far it is, and folded away what went in and what came out. */
 
-import { attrs, fill, h, pretty, write } from './dom.js';
+import { pretty, progressText, stateOf } from '/client/words.js';
+import { attrs, fill, h, write } from './dom.js';
 import { icon } from './icons.js';
-
-const COUNTED = 20;
 
 /** @typedef {import('/client/types.js').Call} Call */
 /** @typedef {import('/client/types.js').Progress} Progress */
-
-/**
- * What a call is doing, for people.
- * @param {Call} call
- * @param {boolean} asking a person is asked for it
- * @returns {{state: string, label: string}}
- */
-export function stateOf(call, asking) {
-  if (asking) return { state: 'asking', label: 'needs your approval' };
-  if (call.error?.code === 'tool.denied') return { state: 'denied', label: 'denied' };
-  if (call.error?.code === 'tool.cancelled') return { state: 'cancelled', label: 'cancelled' };
-  if (call.error) return { state: 'failed', label: 'failed' };
-  switch (call.status) {
-    case 'streaming':
-      return { state: 'streaming', label: 'preparing' };
-    case 'requested':
-      if (call.target === 'server') return { state: 'running', label: 'running' };
-      return { state: 'requested', label: 'offered to this page' };
-    case 'claimed':
-      return { state: 'running', label: 'running in this browser' };
-    default:
-      return { state: 'done', label: 'done' };
-  }
-}
 
 /** @returns {{node: HTMLElement, update: (call: Call, progress: Progress | undefined, asking: boolean) => void}} */
 export function toolCard() {
@@ -90,16 +65,6 @@ function sections(call) {
 function section(title, text) {
   const body = h('pre', { attrs: { tabindex: 0 } }, text);
   return h('div', { class: 'tool-section' }, h('span', { class: 'label' }, title), body);
-}
-
-/**
- * Few things are counted, many are a share.
- * @param {Progress} progress
- */
-function progressText({ current, total, text = '' }) {
-  if (current === undefined || !total) return text;
-  if (total <= COUNTED) return `${current} of ${total} ${text}`.trim();
-  return [text, `${Math.round((100 * current) / total)} %`].filter(Boolean).join(' · ');
 }
 
 /** A progress bar with its text; gone while there is nothing to say. */

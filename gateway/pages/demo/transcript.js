@@ -1,9 +1,10 @@
 /** What was said, in order: messages, approvals that belong to no call, and how the run ended. */
 
+import { isVisible } from '/client/words.js';
 import { approvalCard } from './approval_card.js';
 import { h, write } from './dom.js';
 import { keyed } from './keyed.js';
-import { isVisible, messageView } from './message.js';
+import { messageView } from './message.js';
 
 /** @typedef {import('/client/types.js').SessionState} SessionState */
 /** @typedef {import('/client/types.js').Approval} Approval */
