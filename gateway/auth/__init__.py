@@ -25,6 +25,16 @@ class Grant(Struct, frozen=True):
     detail: Detail
     expires_at: float | None = None
     """Seconds since the epoch, without leeway."""
+    issued_at: float = 0
+    """Seconds since the epoch; what was revoked since then ends it."""
+    token_id: str | None = None
+    """The token's `jti`: it alone can be revoked by it."""
+    agents: frozenset[str] | None = None
+    """The agents it may use; None: any."""
+    sessions: frozenset[str] | None = None
+    """The sessions it may use; None: any of the principal's."""
+    scopes: frozenset[str] = frozenset()
+    """What it may do beside conversing: `admin`."""
 
 
 class Authenticator(Protocol):

@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 from gateway.auth import Clock, Grant
 from gateway.errors import ConfigurationError
 from protocol.errors import ProtocolError
-from protocol.values import Detail, Principal
+from protocol.values import Detail, Id, Principal
 
 ALGORITHM = "HS256"
 DEFAULT_TENANT = "default"
@@ -38,6 +38,11 @@ class Claims(Struct, frozen=True, omit_defaults=True):
     tenant: Name = DEFAULT_TENANT
     detail: Detail | None = None
     aud: str | list[str] | None = None
+    jti: Name | None = None
+    agents: list[Name] | None = None
+    sessions: list[Id] | None = None
+    scope: str = ""
+    """Words joined by spaces (RFC 8693 section 4.2)."""
 
 
 class JwtAuth:
@@ -77,7 +82,14 @@ class JwtAuth:
         if claims.exp <= now - self._leeway_s:
             raise ProtocolError("auth.expired")
         return Grant(
-            Principal(claims.tenant, claims.sub), claims.detail or self._detail, claims.exp
+            Principal(claims.tenant, claims.sub),
+            claims.detail or self._detail,
+            claims.exp,
+            issued_at=claims.iat,
+            token_id=claims.jti,
+            agents=None if claims.agents is None else frozenset(claims.agents),
+            sessions=None if claims.sessions is None else frozenset(claims.sessions),
+            scopes=frozenset(claims.scope.split()),
         )
 
     def _verify(self, token: str) -> Claims:

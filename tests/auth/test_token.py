@@ -55,7 +55,16 @@ async def test_without_auth_everyone_is_the_developer() -> None:
 
 async def test_a_signed_token_is_who_it_says() -> None:
     grant = await auth().authenticate(signed({**CLAIMS, "detail": "answer"}))
-    assert grant == Grant(Principal("acme", "ann"), "answer", NOW + 60)
+    assert grant == Grant(Principal("acme", "ann"), "answer", NOW + 60, issued_at=NOW)
+
+
+async def test_what_a_token_may_use() -> None:
+    claims = {"jti": "t1", "agents": ["echo"], "sessions": ["s_1"], "scope": "admin other"}
+    grant = await auth().authenticate(signed({**CLAIMS, **claims}))
+    assert grant.token_id == "t1"
+    assert grant.agents == {"echo"}
+    assert grant.sessions == {"s_1"}
+    assert grant.scopes == {"admin", "other"}
 
 
 async def test_what_a_token_leaves_open_is_a_setting() -> None:
