@@ -156,6 +156,8 @@ def fixed_error(error: ErrorInfo) -> ErrorInfo:
 class View:
     """What one subscription may see: its detail and the client tools it declared."""
 
+    __slots__ = ("_all", "detail", "level", "tools")
+
     def __init__(self, detail: Detail, tools: list[str] | None = None) -> None:
         self.detail: Detail = detail
         self.level = LEVELS[detail]

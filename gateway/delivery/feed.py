@@ -150,6 +150,8 @@ class Chunk(msgspec.Struct, gc=False):
 
 NO_CHUNK = Chunk(-1, -1, b"", 0, None)
 FULL_VIEW = View("full")
+NO_EVENTS: deque[bytes] = deque(maxlen=0)
+"""Every feed's ring until it has an event: most sessions that are followed are silent."""
 
 
 class Feed:
@@ -186,7 +188,7 @@ class Feed:
         self.heard = 0  # the highest seq that anybody spoke of
         self.doubted = False
         self._head = b'{"session":"%b","seq":' % session.encode()
-        self.ring: deque[bytes] = deque()
+        self.ring = NO_EVENTS
         """Frames for `full`, of which b"" hides its event. Only read elsewhere."""
         self._bytes = 0
         self._entries: dict[int, Entry] = {}  # seq -> entry, of those in the ring that were asked
@@ -273,6 +275,8 @@ class Feed:
         return bool(bodies)
 
     def _append(self, bodies: Sequence[bytes]) -> None:
+        if self.ring is NO_EVENTS and bodies:
+            self.ring, self._epoch = deque[bytes](), self.epoch.encode()
         ring, head, seq = self.ring, self._head, self.last
         for body in bodies:
             self.last = seq = seq + 1
@@ -315,13 +319,13 @@ class Feed:
 
     def restart(self, epoch: str, seq: int) -> None:
         """Forgets the events: the log stands at `seq` of `epoch`."""
-        self.ring.clear()
+        self.ring = NO_EVENTS
         self._entries.clear()
         self.newest = NO_CHUNK
         self._seen.clear()
         self._bytes = 0
         self.epoch, self.last = epoch, seq
-        self._epoch = epoch.encode()
+        self._epoch = b""  # until there is a ring, nothing goes straight into it
         self.heard, self.doubted, self.deleted = seq, False, False
 
     def lose(self) -> None:

@@ -75,8 +75,8 @@ class _Follow:
     """A feed and who follows it."""
 
     __slots__ = (
-        *("_hub", "checked", "confirmed", "confirming", "feed", "news", "only", "subscribers"),
-        *("users", "wake_only"),
+        *("_hub", "checked", "confirming", "feed", "news", "only", "subscribers", "users"),
+        "wake_only",
     )
 
     def __init__(self, hub: "Hub", feed: Feed, now: float) -> None:
@@ -88,8 +88,8 @@ class _Follow:
         self.only: Subscriber | None = None
         self.wake_only: Callable[[], None] = _nothing
         self.users = 0  # follows asked for, also those not yet confirmed
-        self.confirmed = False  # the broker delivers its news to us
-        self.confirming = asyncio.Lock()
+        # held by who asks the broker; None: its news is delivered to us
+        self.confirming: asyncio.Lock | None = asyncio.Lock()
         self.checked = now
         self.news = False  # its subscribers are not yet woken
 
@@ -167,15 +167,19 @@ class Hub:
             self._metrics.feeds.inc()
         follow.users += 1
         try:
-            async with follow.confirming:
-                if not follow.confirmed:
-                    await self._broker.follow(session, follow)
-                    follow.confirmed = True
+            if follow.confirming is not None:
+                await self._confirm(session, follow, follow.confirming)
         except BaseException:
             self._leave(session, follow)
             raise
         follow.enter(subscriber, partial(subscriber.wake, session))
         return follow.feed
+
+    async def _confirm(self, session: str, follow: _Follow, confirming: asyncio.Lock) -> None:
+        async with confirming:
+            if follow.confirming is not None:
+                await self._broker.follow(session, follow)
+                follow.confirming = None
 
     def wake_by(self, session: str, subscriber: Subscriber, wake: Callable[[], None]) -> None:
         """News calls `wake` from now on, in place of the subscriber's own, while it follows."""
@@ -196,7 +200,7 @@ class Hub:
             del self._follows[session]
             self._behind.pop(session, None)
             self._metrics.feeds.dec()
-            if follow.confirmed:
+            if follow.confirming is None:
                 self._broker.unfollow(session, follow)
 
     # --- news and flushing

@@ -60,11 +60,18 @@ def published(*events: ev.Event) -> bytes:
     return b"\n{".join(encode(event)[1:] for event in events)
 
 
+def lively(last: int, **options: int) -> Feed:
+    """A feed that has an event."""
+    feed = positioned(last - 1, **options)
+    assert feed.accept(news(last, 1))
+    return feed
+
+
 @pytest.mark.parametrize("count", [1, 2, 9])
 def test_what_is_heard_as_published_is_the_same(count: int) -> None:
     events: list[ev.Event] = [delta(str(n)) for n in range(count - 1)]
     events.append(ev.Custom(time=TIME, name="n", value={"provider": {"a": 1}}))
-    heard, accepted = positioned(8, max_events=4), positioned(8, max_events=4)
+    heard, accepted = lively(8, max_events=4), lively(8, max_events=4)
     assert heard.hear(b"e_1", b"9", b"%d" % count, published(*events))
     bodies = [encode(event) for event in events]
     assert accepted.accept(News("s_1", "e_1", 9, 8 + count, 0, bodies))
@@ -92,9 +99,22 @@ def test_what_is_heard_as_published_is_the_same(count: int) -> None:
 def test_what_is_not_usual_is_left_alone(
     epoch: bytes, first: bytes, count: bytes, text: bytes
 ) -> None:
-    feed = positioned(8)
+    feed = lively(8)
+    before = list(feed.ring)
     assert not feed.hear(epoch, first, count, text)
-    assert (feed.last, feed.heard, list(feed.ring), feed.live) == (8, 8, [], False)
+    assert (feed.last, feed.heard, list(feed.ring), feed.live) == (8, 8, before, False)
+
+
+def test_the_first_event_of_a_silent_feed_is_not_heard_as_published() -> None:
+    feed = positioned(8)
+    assert not feed.hear(b"e_1", b"9", b"1", published(delta("a")))
+    assert feed.accept(news(9, 1))
+    assert feed.hear(b"e_1", b"10", b"1", published(delta("b")))
+    feed.restart("e_2", 3)
+    assert not feed.hear(b"e_1", b"4", b"1", published(delta("a")))
+    assert not feed.hear(b"e_2", b"4", b"1", published(delta("a")))
+    assert feed.accept(News("s_1", "e_2", 4, 4, 0, [encode(delta("a"))]))
+    assert seqs(feed, 3) == [4]
 
 
 def test_nothing_is_heard_as_published_by_one_that_must_look() -> None:

@@ -105,11 +105,13 @@ async def test_what_is_published_wakes_and_flushes_once(inside: InProcess, watch
     watching = [Watcher() for _ in range(watchers)]
     feed = await begun(inside, *watching)
     follow = inside.delivery.hub._follows["s_1"]
+    await inside.append("s_1", delta("a"))
+    await eventually(lambda: all(watcher.flushes for watcher in watching))
     text, seen = encode(delta("a"))[1:], [watcher.flushes for watcher in watching]
-    for seq in (b"2", b"3", b"4"):
+    for seq in (b"3", b"4", b"5"):
         assert follow.hear(feed.epoch.encode(), seq, b"1", text)
-    assert not follow.hear(feed.epoch.encode(), b"6", b"1", text)
-    assert feed.last == 4
+    assert not follow.hear(feed.epoch.encode(), b"7", b"1", text)
+    assert feed.last == 5
     await eventually(lambda: [watcher.flushes for watcher in watching] == [n + 1 for n in seen])
     assert all(watcher.woken for watcher in watching)
 

@@ -52,7 +52,8 @@ class Deaf(Lost):
 
 @dataclass(slots=True)
 class _Subscription:
-    confirmed: asyncio.Future[None]
+    # Done when the server confirms it; None: it has.
+    confirming: asyncio.Future[None] | None
     # Loop time when it ends; None while somebody wants it.
     ends: float | None = None
 
@@ -136,8 +137,8 @@ class Listener:
         try:
             async with asyncio.timeout(self._rhythm.confirm_s):
                 for subscription in waiting:
-                    while not subscription.confirmed.done():
-                        await asyncio.wait((subscription.confirmed,))
+                    while subscription.confirming is not None:
+                        await asyncio.wait((subscription.confirming,))
         except TimeoutError as error:
             raise BrokerUnavailable("subscription not confirmed") from error
 
@@ -216,8 +217,9 @@ class Listener:
     def _confirmed(self, channel: bytes) -> None:
         self._unconfirmed.discard(channel)
         subscription = self._subscriptions.get(channel)
-        if subscription is not None and not subscription.confirmed.done():
-            subscription.confirmed.set_result(None)
+        if subscription is not None and subscription.confirming is not None:
+            subscription.confirming.set_result(None)
+            subscription.confirming = None
         if not self._unconfirmed and self._whole is not None and not self._whole.done():
             self._whole.set_result(None)
 
@@ -296,8 +298,8 @@ class Listener:
         self._pending.clear()
         self._unconfirmed = set(self._subscriptions)
         for subscription in self._subscriptions.values():
-            if subscription.confirmed.done():
-                subscription.confirmed = loop.create_future()
+            if subscription.confirming is None:
+                subscription.confirming = loop.create_future()
         self._send(stream, "SSUBSCRIBE", list(self._subscriptions))
 
     async def _drop(self) -> None:
