@@ -20,9 +20,9 @@ def say(line):
     os.write(1, line.encode() + b"\\n")  # one write: print's pieces would mix with other children's
 
 def child(parent_gone):
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    say("up %d" % os.getpid())
     try:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        say("up %d" % os.getpid())
         {body}
     except SystemExit as end:
         return end.code

