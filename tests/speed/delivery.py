@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from itertools import cycle
 
 from gateway.broker.base import Follower, News
+from gateway.broker.followers import Hearer
 from gateway.broker.memory import MemoryBroker
 from gateway.settings import Settings
 from tests.speed.path import Path, Stage, body
@@ -29,8 +30,8 @@ class Tapped(MemoryBroker):
     def __init__(self, stage: Stage) -> None:
         super().__init__()
         self._stage = stage
-        # session -> (its follower, its epoch)
-        self._followed: dict[str, tuple[Follower, str]] = {}
+        # session -> (how its follower hears, its follower, its epoch)
+        self._followed: dict[str, tuple[Hearer, Follower, str]] = {}
         # session -> the seq of what was told last
         self.seqs: dict[str, int] = {}
 
@@ -38,15 +39,18 @@ class Tapped(MemoryBroker):
         await super().follow(session, follower)
         (head,) = await self.heads([session])
         assert head is not None
-        self._followed[session] = (follower, head.epoch)
+        hearer: object = follower
+        assert isinstance(hearer, Hearer)
+        self._followed[session] = (hearer, follower, head.epoch)
         self.seqs[session] = head.seq
 
     def tell(self, session: str, event: bytes) -> None:
-        """News of the next event, as from Redis."""
+        """News of the next event, as from Redis: as it is published, if the follower takes it."""
         self._stage(event)
-        follower, epoch = self._followed[session]
+        hearer, follower, epoch = self._followed[session]
         self.seqs[session] = seq = self.seqs[session] + 1
-        follower(News(session, epoch, seq, seq, 1, (event,)))
+        if not hearer.hear(epoch.encode(), b"%d" % seq, b"1", event[1:]):
+            follower(News(session, epoch, seq, seq, 1, (event,)))
 
 
 class Stand:

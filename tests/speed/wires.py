@@ -142,15 +142,30 @@ async def _broker() -> AsyncGenerator[tuple[RedisBroker, Server]]:
     await broker.close()
 
 
+class Hearing:
+    """A follower that takes what is published as it comes."""
+
+    def __init__(self, session: str, heard: deque[tuple[str, bytes, bytes]]) -> None:
+        self._session = session
+        self._heard = heard
+
+    def __call__(self, news: News) -> None:
+        raise AssertionError(f"nothing is heard but what is published: {news}")
+
+    def hear(self, epoch: bytes, first: bytes, count: bytes, text: bytes) -> bool:
+        del epoch, count
+        self._heard.append((self._session, first, text))
+        return True
+
+
 @asynccontextmanager
 async def news(stage: Stage) -> AsyncGenerator[Path]:
     """Messages of 64 channels as they are read from the socket, to who follows."""
     async with _broker() as (broker, server):
         names = [f"s_{n:022d}" for n in range(SESSIONS)]
-        heard: deque[News] = deque(maxlen=SESSIONS)
-        hear = heard.append
+        heard: deque[tuple[str, bytes, bytes]] = deque(maxlen=SESSIONS)
         for name in names:
-            await broker.follow(name, hear)
+            await broker.follow(name, Hearing(name, heard))
         event, seq = body(), 1
         read: list[bytes] = []
 
@@ -173,8 +188,8 @@ async def news(stage: Stage) -> AsyncGenerator[Path]:
                 line.say(data)
 
         def check() -> None:
-            assert [n.session for n in heard] == names
-            assert {(n.first, n.bodies) for n in heard} == {(seq, (event,))}
+            assert [session for session, _, _ in heard] == names
+            assert {(first, text) for _, first, text in heard} == {(b"%d" % seq, event[1:])}
 
         yield Path(turn, 16 * SESSIONS, SESSIONS, check, prepare)
 
