@@ -128,7 +128,7 @@ class OpenAIAgent:
         """One run. Raises `AgentError`: `model.failed`, or too many steps."""
         if _is_answered(run.messages):
             return
-        async with ModelClient(self.endpoint, tls=self._tls) as client:
+        async with ModelClient(self.endpoint, tls=self._tls, ready=run.ready) as client:
             while True:
                 body = self._request(run)
                 async with run.message(

@@ -7,7 +7,7 @@ hold no secret. What is asked, and what is done with the answer, is not decided 
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 from typing import Self
 
@@ -50,8 +50,15 @@ class ModelFailed(Exception):
     """The model gave no answer, or only a part of one; the text is for people."""
 
 
+async def at_once() -> None:
+    """Nothing to wait for."""
+
+
 class ModelClient:
-    """A connection pool to one endpoint, for one run: `async with ModelClient(endpoint)`."""
+    """A connection pool to one endpoint, for one run: `async with ModelClient(endpoint)`.
+
+    `ready` is awaited right before each request, a repeated one too.
+    """
 
     def __init__(
         self,
@@ -59,8 +66,10 @@ class ModelClient:
         *,
         tls: ssl.SSLContext | bool = True,
         jitter: Callable[[], float] = random.random,
+        ready: Callable[[], Awaitable[None]] = at_once,
     ) -> None:
         self._endpoint = endpoint
+        self._ready = ready
         self._jitter = jitter
         headers = {"Accept": "text/event-stream"}
         if endpoint.api_key:
@@ -102,6 +111,7 @@ class ModelClient:
             wait_s *= 0.5 + self._jitter()
             try:
                 request = self._http.build_request("POST", self._url(), json=body)
+                await self._ready()
                 response = await self._http.send(request, stream=True)
                 stack.push_async_callback(response.aclose)
                 if response.status_code == 200:

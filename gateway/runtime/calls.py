@@ -60,8 +60,8 @@ class Calls:
         self._clock = clock
         # Server calls that a lost attempt may have begun.
         self._doubtful = frozenset(keeper.ledger.open_calls) if lost else frozenset[str]()
-        self.under_way: set[str] = set()
-        """Server calls whose function runs now."""
+        # Server calls whose function runs now.
+        self._under_way: set[str] = set()
 
     def target(self, name: str) -> Target:
         """Who executes a tool: the agent's own wins over a page's of the same name."""
@@ -101,9 +101,20 @@ class Calls:
             return None
         return ErrorInfo("tool.unknown", f"There is no tool {name}.")
 
-    def may_repeat(self, call: str) -> bool:
-        """Whether a server call that may have begun can be executed again."""
-        tool = self._tools.get(self._keeper.state.calls[call].name)
+    def unsure(self) -> list[str]:
+        """Server calls that this attempt or a lost one may have begun, and nobody may repeat."""
+        state = self._keeper.state
+        return [
+            call
+            for call in self._keeper.ledger.open_calls
+            if (call in self._under_way or call in self._doubtful)
+            and (known := state.calls[call]).target == "server"
+            and known.status == "requested"
+            and not self._may_repeat(known.name)
+        ]
+
+    def _may_repeat(self, name: str) -> bool:
+        tool = self._tools.get(name)
         return tool is not None and tool.idempotent
 
     async def results(self, calls: Sequence[str]) -> list[CallResult]:
@@ -134,13 +145,22 @@ class Calls:
         if tool is None or error is not None:
             await self._keeper.recorder.step(inputs.ServerResult(call=call, error=error))
             return
-        await self._keeper.lease.ready()
-        began = self._clock()
-        self.under_way.add(call)
-        result = await tool.run(known.arguments)
-        self._metrics.tool("server", self._clock() - began)
+        result = await self._execute(call, tool, known.arguments)
         await self._keeper.recorder.step(_answer(call, result))
-        self.under_way.discard(call)
+        self._under_way.discard(call)
+
+    async def _execute(self, call: str, tool: ServerTool, arguments: Any) -> ToolResult:
+        """Calls the function, as soon as the lease is sure to be held at that very moment."""
+        lease = self._keeper.lease
+        while True:
+            await lease.ready()
+            began = self._clock()
+            self._under_way.add(call)
+            result = await tool.run(arguments, may_begin=lambda: lease.fresh)
+            if result is not None:
+                self._metrics.tool("server", self._clock() - began)
+                return result
+            self._under_way.discard(call)
 
     def _result(self, call: str) -> CallResult:
         known = self._keeper.state.calls[call]

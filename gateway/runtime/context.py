@@ -291,6 +291,13 @@ class RunContext:
         self.finish_reason = finish_reason
         self.usage = usage
 
+    async def ready(self) -> None:
+        """Returns when something outside may be asked or done: no other worker has the run.
+
+        Await it right before requests of the agent's own; calls of tools and `message()` do.
+        """
+        await self._keeper.lease.ready()
+
     def pace(self, due: float) -> Awaitable[None]:
         """Awaited, returns at `due` of the event loop's clock: for streams with their own rhythm.
 
@@ -332,6 +339,7 @@ class RunContext:
             await self._keeper.lease.ready()
             read = [m for m in self._keeper.ledger.unread if m in self._seen]
             await self._recorder.step(inputs.StartMessage(message=writer.id, read=read))
+            await self._keeper.lease.ready()  # the model is asked next, and storing took its time
         return writer
 
     async def _end_open(self) -> None:

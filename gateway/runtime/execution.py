@@ -121,6 +121,10 @@ class Execution:
         end: End | None = None
         try:
             end = await self._keeper.run(run)
+        except BrokerError as error:  # begun, so not given back: the next claim must say "lost"
+            self._metrics.broker_error(error)
+            log.exception("attempt failed", session=self._attempt.claimed.session)
+            return "lost"
         finally:
             await self._end_agent(task)
         await self._after(end)
@@ -132,6 +136,10 @@ class Execution:
     async def _after(self, end: End) -> None:
         if end == "handed_over":
             await self._hand_over()
+        elif end == "epoch" and self._calls.unsure():
+            claimed = self._attempt.claimed  # a lease of no time: the next claim says "lost"
+            with contextlib.suppress(BrokerError):
+                await self._store.broker.renew(claimed.session, claimed.fence, lease_s=0.0)
         elif end == "epoch":
             await self._release(self._store.broker.now())
 
@@ -241,10 +249,9 @@ class Execution:
     async def _hand_over(self) -> None:
         """Another worker goes on at once; calls that may have taken effect are not repeated."""
         try:
-            for call in self._calls.under_way:
-                if not self._calls.may_repeat(call):
-                    step = inputs.ServerResult(call=call, error=OUTCOME_UNKNOWN)
-                    await self._attempt.step(step)
+            for call in self._calls.unsure():
+                step = inputs.ServerResult(call=call, error=OUTCOME_UNKNOWN)
+                await self._attempt.step(step)
         except (Fenced, EpochChanged, SessionMissing):
             return
         await self._release(self._store.broker.now())

@@ -6,7 +6,8 @@ whom a tool is called, and what is stored of it, does not belong here.
 
 An async function runs in the caller's task. A plain function runs in a thread of the loop's
 default executor, so it may block; a thread cannot be stopped, so after a timeout or a Stop its
-result is dropped but the function runs on to its end.
+result is dropped but the function runs on to its end. It may have to wait for a thread: whether it
+may begin is asked again in that thread.
 """
 
 import asyncio
@@ -97,9 +98,12 @@ class ServerTool(Struct, frozen=True, kw_only=True):
         """Call the function itself, as if it were not decorated."""
         return self.function(*args, **kwargs)
 
-    async def run(self, arguments: Any) -> ToolResult:
-        """One call with decoded JSON arguments.
+    async def run(
+        self, arguments: Any, *, may_begin: Callable[[], bool] = lambda: True
+    ) -> ToolResult | None:
+        """One call with decoded JSON arguments; None: `may_begin` said no, nothing was called.
 
+        `may_begin` is asked right before the function is called, in the thread that calls it.
         Cancel-safe: a cancelled call cancels an async function and leaves a plain one to its
         thread. Nothing but the cancellation is raised.
         """
@@ -111,8 +115,10 @@ class ServerTool(Struct, frozen=True, kw_only=True):
         scope = asyncio.timeout(self.timeout_s)
         try:
             async with scope:
-                output = await self._invoke(keywords)
+                output = await self._invoke(keywords, may_begin)
             return ToolResult(plain(output, "the result"))
+        except _NotBegunError:
+            return None
         except TimeoutError as error:
             if scope.expired():
                 text = f"{self.name} did not finish within {self.timeout_s:g} s."
@@ -121,10 +127,12 @@ class ServerTool(Struct, frozen=True, kw_only=True):
         except Exception as error:  # noqa: BLE001 - whatever a tool raises is for the model to see
             return failed(describe(error))
 
-    async def _invoke(self, keywords: dict[str, Any]) -> Any:
+    async def _invoke(self, keywords: dict[str, Any], may_begin: Callable[[], bool]) -> Any:
         if _is_async(self.function):
+            if not may_begin():
+                raise _NotBegunError
             return await self.function(**keywords)
-        output, error = await asyncio.to_thread(_attempt, self.function, keywords)
+        output, error = await asyncio.to_thread(_attempt, self.function, keywords, may_begin)
         if error is not None:
             raise error
         # a partial of a coroutine function, say
@@ -171,8 +179,16 @@ def _is_async(function: Function) -> bool:
     )
 
 
-def _attempt(function: Function, keywords: dict[str, Any]) -> tuple[Any, Exception | None]:
+class _NotBegunError(Exception):
+    """The function was not called."""
+
+
+def _attempt(
+    function: Function, keywords: dict[str, Any], may_begin: Callable[[], bool]
+) -> tuple[Any, Exception | None]:
     """In the thread. Exceptions come back as values: a future refuses a StopIteration."""
+    if not may_begin():
+        return None, _NotBegunError()
     try:
         return function(**keywords), None
     except StopIteration as error:

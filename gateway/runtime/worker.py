@@ -190,13 +190,14 @@ class Worker:
                 await asyncio.sleep(self._options.retry_s)
 
     async def _give_back(self, claimed: Claimed) -> None:
-        broker = self._store.broker
+        """For another try soon; lost before this claim, it is so to the next one, too."""
+        broker, soon_s = self._store.broker, self._options.retry_s
+        session, fence = claimed.session, claimed.fence
         with suppress(BrokerError):  # then it is free, as a loss, when the lease is out
-            await broker.release(
-                claimed.session,
-                claimed.fence,
-                claimable_at=broker.now() + self._options.retry_s,
-            )
+            if claimed.lost:
+                await broker.renew(session, fence, lease_s=soon_s)
+            else:
+                await broker.release(session, fence, claimable_at=broker.now() + soon_s)
 
     async def _drain(self) -> None:
         """Lets runs end or park; what is left is handed over, or in the end dropped."""

@@ -231,15 +231,15 @@ class Stage:
             task.cancel()
 
     def make_worker(self, **options: Any) -> Worker:
-        """A worker with these options changed; `Times` fields too."""
-        metrics = options.pop("metrics", None)
+        """A worker with these options changed; `Times` fields too, and its own `clock`."""
+        given = {k: options.pop(k) for k in ("metrics", "clock") if k in options}
         times = {k: options.pop(k) for k in list(options) if k in Times.__struct_fields__}
         changed = msgspec.structs.replace(
             self.options,
             times=msgspec.structs.replace(self.options.times, **times),
             **options,
         )
-        return Worker(self.store, self.agents, changed, metrics=metrics, new_id=self.ids)
+        return Worker(self.store, self.agents, changed, new_id=self.ids, **given)
 
     def _hear(self, _news: News) -> None:
         self._changed.set()

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from gateway.broker.base import Append
+from gateway.broker.base import Append, News
+from gateway.errors import BrokerError, BrokerUnavailable
 from gateway.runtime.agent import FunctionAgent, agent
 from gateway.runtime.context import RunContext
 from gateway.runtime.execution import usage_of
+from gateway.runtime.lease import LeaseTimes
 from gateway.runtime.tools import server_tool
 from protocol.state import State
 from tests.runtime.stage import Stage, types
@@ -373,6 +375,123 @@ async def test_a_call_under_way_is_not_repeated_after_a_hand_over() -> None:
     assert state.run is not None
     assert state.run.output == "tool.outcome_unknown"
     assert begun == [1]
+
+
+def buyer(slow_attempt: int = 0) -> tuple[FunctionAgent, list[int], list[int]]:
+    """An agent that pays, which never ends, and says what came of it; its payments and attempts.
+
+    `slow_attempt` does not come to it.
+    """
+    begun: list[int] = []
+    attempts: list[int] = []
+
+    @server_tool
+    async def pay() -> None:
+        """Must not happen twice."""
+        begun.append(1)
+        await asyncio.Event().wait()
+
+    async def buy(run: RunContext) -> Any:
+        attempts.append(1)
+        if len(attempts) == slow_attempt:
+            await asyncio.Event().wait()
+        result = (await run.call_tools([("pay", {})]))[0]
+        return result.error and result.error.code
+
+    return agent(name="a", resume="replay", tools=[pay])(buy), begun, attempts
+
+
+@pytest.mark.parametrize("fails", ["load", "follow"])
+async def test_what_was_lost_stays_lost_when_the_next_claim_cannot_begin(fails: str) -> None:
+    """A worker dies amid a call; the next one claims the run and cannot reach the broker."""
+    one, begun, _ = buyer()
+    stage = Stage([one])
+    await stage.create("a")
+    await stage.send("Hi")
+    async with stage.lost_worker():
+        await eventually(lambda: begun)
+    stage.clock.advance(15.1)
+    verb = getattr(stage.broker, fails)
+    failed: list[int] = []
+
+    async def failing(*args: Any, **rest: Any) -> Any:
+        if not failed:
+            failed.append(1)
+            raise BrokerUnavailable("not now")
+        return await verb(*args, **rest)
+
+    setattr(stage.broker, fails, failing)
+    times = LeaseTimes(stop_s=-1.0)  # given up at once
+    async with stage.worker(lease=times):
+        await eventually(lambda: failed)
+    stage.clock.advance(15.1)
+    async with stage.worker():
+        await stage.until_log("run.completed")
+    assert begun == [1]
+    state = await stage.state()
+    assert state.run is not None
+    assert state.run.output == "tool.outcome_unknown"
+
+
+async def test_a_call_under_way_is_not_repeated_when_the_epoch_changes() -> None:
+    """The attempt cannot go on in the new epoch, which still knows of the call."""
+    one, begun, _ = buyer()
+    stage = Stage([one])
+    await stage.create("a")
+    async with stage.worker():
+        await stage.send("Hi")
+        await eventually(lambda: begun)
+        log = stage.broker._sessions["s_0"]
+        log.events[-1] = log.events[-1].replace(b"2026", b"2027")  # not what was acknowledged
+        log.epoch = "e_2"
+        for follower in stage.broker.followers():
+            follower(News("s_0", "e_2", 0, 0, 0, ()))
+        await stage.until_log("run.completed")
+    assert begun == [1]
+    state = await stage.state()
+    assert state.run is not None
+    assert state.run.output == "tool.outcome_unknown"
+
+
+async def test_a_lost_call_is_not_repeated_after_a_hand_over_before_it_was_settled() -> None:
+    one, begun, attempts = buyer(slow_attempt=2)
+    stage = Stage([one])
+    await stage.create("a")
+    await stage.send("Hi")
+    async with stage.lost_worker():
+        await eventually(lambda: begun)
+    stage.clock.advance(15.1)
+    async with stage.worker(drain_s=0.0) as worker:
+        await eventually(lambda: len(attempts) == 2)
+        worker.stop()
+    async with stage.worker():
+        state = await stage.ended()
+    assert state.run is not None
+    assert state.run.output == "tool.outcome_unknown"
+    assert begun == [1]
+
+
+async def test_an_attempt_that_the_broker_refuses_amid_a_call_counts_as_lost() -> None:
+    one, begun, _ = buyer()
+    stage = Stage([one])
+    await stage.create("a")
+    renew = stage.broker.renew
+
+    async def refuse(session: str, fence: int, *, lease_s: float) -> float:
+        if len(begun) == 1 and not refused:
+            refused.append(1)
+            raise BrokerError("ERR of a kind that nobody knows")
+        return await renew(session, fence, lease_s=lease_s)
+
+    refused: list[int] = []
+    stage.broker.renew = refuse
+    async with stage.worker(lease=LeaseTimes(renew_s=0.01)):
+        await stage.send("Hi")
+        await eventually(lambda: refused)
+        stage.clock.advance(15.1)
+        await stage.until_log("run.completed")
+    assert begun == [1]
+    assert "run.retrying" in types(await stage.events())
 
 
 @pytest.mark.parametrize(("losses", "pauses"), [(1, False), (2, True)])

@@ -312,3 +312,33 @@ def strange(city: threading.Lock) -> None: ...
 def test_what_cannot_be_a_tool(function: Callable[..., Any], remedy: str) -> None:
     with pytest.raises(ConfigurationError, match=remedy):
         ServerTool.of(function)
+
+
+async def test_whether_it_may_begin_is_asked_when_a_thread_is_free() -> None:
+    """All threads are busy for longer than the caller may begin anything."""
+    go = threading.Event()
+    called: list[int] = []
+    allowed = [True]
+    tool = ServerTool.of(lambda: called.append(1), name="act")
+    async with asyncio.TaskGroup() as group:
+        for _ in range(40):  # the default executor has at most 32
+            group.create_task(asyncio.to_thread(go.wait, 10))
+        await asyncio.sleep(0)
+        late = group.create_task(tool.run({}, may_begin=lambda: allowed[0]))
+        await asyncio.sleep(0)
+        allowed[0] = False
+        go.set()
+    assert late.result() is None
+    assert called == []
+    assert await tool.run({}, may_begin=lambda: True) == ToolResult(None)
+    assert called == [1]
+
+
+async def test_an_async_function_is_asked_for_too() -> None:
+    called: list[int] = []
+
+    async def act() -> None:
+        called.append(1)
+
+    assert await ServerTool.of(act).run({}, may_begin=lambda: False) is None
+    assert called == []
