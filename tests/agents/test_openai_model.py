@@ -56,6 +56,19 @@ async def test_a_request_and_its_answer() -> None:
     assert request.headers["content-type"] == "application/json"
 
 
+async def test_each_request_waits_until_it_may_be_sent() -> None:
+    """A repeated one too: meanwhile the worker may have lost the run."""
+    sent: list[int] = []
+
+    async def ready() -> None:
+        sent.append(len(server.requests))
+
+    async with ModelServer([BUSY, BUSY, HELLO]) as server:
+        async with ModelClient(endpoint(server.url), ready=ready) as client:
+            assert [d async for deltas in client.answer(BODY) for d in deltas] == HEARD
+        assert sent == [0, 1, 2]
+
+
 async def test_without_a_key_none_is_sent() -> None:
     async with ModelServer([HELLO]) as server:
         await ask(Endpoint(base_url=server.url))

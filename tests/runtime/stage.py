@@ -140,9 +140,15 @@ class Stage:
 
     session = "s_0"
 
-    def __init__(self, agents: Iterable[Agent], options: WorkerOptions | None = None) -> None:
+    def __init__(
+        self,
+        agents: Iterable[Agent],
+        options: WorkerOptions | None = None,
+        *,
+        broker: Callable[[Callable[[], float]], FaultyBroker] = FaultyBroker,
+    ) -> None:
         self.clock = ManualClock()
-        self.broker = FaultyBroker(self.clock)
+        self.broker = broker(self.clock)
         self.ids = Ids()
         self.store = Store(self.broker, new_id=self.ids)
         self.timers = Timers(self.store)
