@@ -154,10 +154,6 @@ async def test_W2_a_zombie_is_fenced(gateway: StartGateway, front: Replica, valk
         await client.run_end(after)
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="open defect: among many other tests its effect was seen twice now and then",
-)
 async def test_W3_a_blocked_loop_has_no_effect_after_its_lease(
     gateway: StartGateway, replicate: Replicate, valkey: Valkey, tmp_path: Path
 ) -> None:
@@ -165,7 +161,11 @@ async def test_W3_a_blocked_loop_has_no_effect_after_its_lease(
     front = await replicate(valkey.url, runs=False)
     async with trial(front.gateway.broker) as t:
         for _ in range(2):
-            await start_worker(gateway, valkey.url, "blocking_agents:blocker", PATIENT_LEASES)
+            worker = await start_worker(
+                gateway, valkey.url, "blocking_agents:blocker", PATIENT_LEASES
+            )
+            # else the first may be back before there is anybody to take the run
+            await eventually(lambda w=worker: "worker_started" in w.output(), within=20)
         client = await t.client(front.url)
         session = await client.create("blocker")
         run = (await client.send(session, "Go"))["run"]
