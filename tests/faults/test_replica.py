@@ -21,8 +21,6 @@ from tests.support.wire import new_id
 
 Proxied = Callable[[int], Awaitable[FaultProxy]]
 PROMISED_SECONDS = 2 + LONGEST_BACKOFF_S
-SLOW = 4
-"""The margin of a machine whose cores the clients share with the gateways and the tests beside."""
 
 
 async def start_front(gateway: StartGateway, url: str) -> GatewayProcess:
@@ -54,12 +52,15 @@ async def resumed(client: Client, since: float) -> float:
 
 @pytest.mark.usefixtures("many_files")
 @pytest.mark.parametrize(
-    ("count", "interval_ms"), [(50, 100), pytest.param(500, 1_000, marks=SCALE)]
+    ("count", "interval_ms", "slow"), [(50, 100, 2), pytest.param(500, 1_000, 4, marks=SCALE)]
 )
 async def test_G1_killed_with_many_clients_in_mid_stream(
-    gateway: StartGateway, valkey: Valkey, count: int, interval_ms: int
+    gateway: StartGateway, valkey: Valkey, count: int, interval_ms: int, slow: int
 ) -> None:
-    """Ninety-nine of a hundred are back in time, and nobody has missed a word."""
+    """Ninety-nine of a hundred are back in time, and nobody has missed a word.
+
+    `slow` is the margin of a machine whose cores all these clients share with the gateways.
+    """
     story = Story(40, interval_ms)
     await gateway(
         *("--broker", valkey.url, "--agents", "scripted", f"--max-runs={count}"), command="worker"
@@ -76,7 +77,8 @@ async def test_G1_killed_with_many_clients_in_mid_stream(
         sys.stdout.write(
             f"{count} clients were back after {half:.2f} s (p50), {most:.2f} s (p99)\n"
         )
-        assert most < PROMISED_SECONDS * SLOW
+        assert half < PROMISED_SECONDS * slow / 2
+        assert most < PROMISED_SECONDS * slow
         for client, run in runs.items():
             assert (await client.run_end(run, within=60))["type"] == "run.completed"
             story.assert_told(client.text(client.following()[0]))

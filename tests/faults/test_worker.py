@@ -1,6 +1,7 @@
 """Faults, Worker crash: runs that survive their workers, and workers that survive their runs."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,15 @@ import pytest
 from gateway.app import GatewayWorker
 from gateway.broker.redis.broker import RedisBroker
 from gateway.settings import WorkerSettings
-from tests.broker.redis.opening import QUICK
+from tests.broker.redis.opening import QUICK, opened
 from tests.conftest import StartGateway
 from tests.faults.conftest import LEASE_OPTIONS, LEASES, Replica, Replicate
 from tests.faults.producer import Story, script, told
+from tests.faults.record import stored
 from tests.faults.trial import trial
 from tests.support.processes import GatewayProcess, Valkey
 from tests.support.waiting import eventually
-from tests.support.wire import Frame
+from tests.support.wire import Frame, Tab
 
 READ: Frame = {
     "name": "read_heading",
@@ -79,6 +81,16 @@ async def start_worker(
 ) -> GatewayProcess:
     options = ("--broker", url, "--agents", agents, "--park-after-ms=600000", *leases)
     return await gateway(*options, command="worker")
+
+
+def parking_worker(url: str) -> GatewayWorker:
+    settings = WorkerSettings(agents=("scripted",), park_after_ms=50, **LEASES)  # type: ignore[arg-type]
+    return GatewayWorker(settings, broker=RedisBroker(url, rhythm=QUICK))
+
+
+async def is_parked(worker: GatewayWorker) -> None:
+    assert worker.worker is not None
+    await eventually(lambda: worker.worker and worker.worker.active == 0, what="parked")
 
 
 async def test_W1_killed_at_every_point_of_a_run(
@@ -231,25 +243,81 @@ async def test_W7_an_approval_while_no_worker_has_the_run(
     replicate: Replicate, valkey: Valkey
 ) -> None:
     front = await replicate(valkey.url, runs=False)
-    settings = WorkerSettings(agents=("scripted",), park_after_ms=50, **LEASES)  # type: ignore[arg-type]
-
-    def worker() -> GatewayWorker:
-        return GatewayWorker(settings, broker=RedisBroker(valkey.url, rhythm=QUICK))
-
     async with trial(front.gateway.broker) as t:
         client = await t.client(front.url)
         session = await client.create()
         run = (await client.send(session, script(Story(2, 0), APPROVE, {"say": "{last}"})))["run"]
-        first = worker()
+        first = parking_worker(valkey.url)
         async with first.running():
             asked = await client.event("approval.requested")
-            assert first.worker is not None
-            await eventually(lambda: first.worker and first.worker.active == 0, what="parked")
+            await is_parked(first)
         respond = {"type": "approval.respond", "session": session, "approval": asked["approval"]}
         await client.must({**respond, "decision": "approve"})
         assert not client.seen("run.resumed")
-        async with worker().running():
+        async with parking_worker(valkey.url).running():
             await client.run_end(run)
         assert client.text(session) == Story(2).text + '{"decision":"approve"}'
         assert [e["attempt"] for e in client.seen("run.resumed")] == [2]
         assert len(client.seen("approval.resolved")) == 1
+
+
+@pytest.mark.parametrize("place", ["parked", "lost", "being taken over"])
+async def test_C14_a_stop_where_no_worker_is(
+    gateway: StartGateway, front: Replica, valkey: Valkey, place: str
+) -> None:
+    """One end, nothing after it, and the session goes on at once with whoever is there."""
+    steps = [APPROVE] if place == "parked" else [Story(400, 10)]
+    async with trial(front.gateway.broker) as t:
+        client = await t.client(front.url)
+        session = await client.create()
+        run = (await client.send(session, script(*steps)))["run"]
+        stop = {"type": "run.interrupt", "session": session, "run": run}
+        if place == "parked":
+            worker = parking_worker(valkey.url)
+            async with worker.running():
+                await client.event("run.waiting")
+                await is_parked(worker)
+        else:
+            first = await start_worker(gateway, valkey.url, "scripted")
+            await client.deltas(5)
+            await first.kill()
+        if place == "being taken over":
+            await start_worker(gateway, valkey.url, "scripted")
+            await client.event("run.retrying", within=TAKEOVER_SECONDS)
+        await client.must(stop)
+        assert (await client.run_end(run))["type"] == "run.cancelled"
+        if place != "being taken over":
+            await start_worker(gateway, valkey.url, "scripted")
+        after = (await client.send(session, script(Story(3, 0))))["run"]
+        end = await client.run_end(after, within=TAKEOVER_SECONDS)
+        assert end["type"] == "run.completed"
+        kinds = [e["type"] for e in client.events if e.get("run") == run]
+        assert kinds[-1] == "run.cancelled"
+        assert kinds.count("run.cancelled") == 1
+
+
+async def test_a_deadline_passes_where_no_client_and_no_worker_is(
+    gateway: StartGateway, valkey: Valkey
+) -> None:
+    """One process that executes nothing is enough; whoever comes later finds the call closed."""
+    served = await gateway("--broker", valkey.url, "--no-runs")
+    tool = {**READ, "lease_ms": 500, "timeout_ms": 2_000}
+    async with opened(valkey.url) as reader:
+        async with Tab(served.url) as tab:
+            session = await tab.create("scripted", tools=[tool])
+            await tab.subscribe(session, detail="full")
+            await tab.script(session, CALL, {"say": "{last}"})
+            worker = parking_worker(valkey.url)
+            async with worker.running():
+                await tab.wait_for("run.waiting")
+                await is_parked(worker)
+
+        async def tells(words: bytes) -> bool:
+            return any(words in body for body in (await stored(reader, session)).bodies)
+
+        await eventually(lambda: tells(b"tool.no_client"), within=20, what="the deadline")
+        async with parking_worker(valkey.url).running(), Tab(served.url) as tab:
+            await eventually(lambda: tells(b"run.completed"), within=20, what="the end")
+            state = (await tab.subscribe(session, detail="full"))["state"]
+        (said,) = state["messages"][-1]["parts"]
+        assert json.loads(said["text"])["error"]["code"] == "tool.no_client"

@@ -124,7 +124,7 @@ class FaultyBroker(MemoryBroker):
         await super().follow(session, deliver)
 
     def unfollow(self, session: str, follower: Follower) -> None:
-        super().unfollow(session, self._deliver_to[follower])
+        super().unfollow(session, self._deliver_to.pop(follower))
 
     def followers(self) -> list[Follower]:
         """Whoever follows a session, reached even while nothing is delivered."""

@@ -21,7 +21,7 @@ SCAN = {"name": "scan", "parameters": {"type": "object", "properties": {}}}
 SURE = {"name": "sure", "parameters": {"type": "object", "properties": {}}, "approval": True}
 
 
-@server_tool
+@server_tool(idempotent=True)  # so that whoever takes the run over calls it again
 async def hang() -> None:
     """Never ends."""
     await asyncio.Event().wait()
@@ -110,24 +110,39 @@ STATES: dict[str, tuple[Any, Callable[[State], bool]]] = {
 
 
 @pytest.mark.parametrize(
-    ("name", "parked"),
-    [(name, False) for name in STATES]
-    + [(name, True) for name, (_, reached) in STATES.items() if reached is waits],
+    ("name", "place"),
+    [(name, place) for name in STATES for place in ("held", "lost", "taken over")]
+    + [(name, "parked") for name, (_, reached) in STATES.items() if reached is waits],
 )
-async def test_stop_closes_everything_and_nothing_follows(name: str, parked: bool) -> None:
+async def test_stop_closes_everything_and_nothing_follows(name: str, place: str) -> None:
+    """Wherever the run is: at its worker, parked, at a lost worker, or just taken over."""
     function, reached = STATES[name]
     tools = [hang, ask_first]
     stage = Stage([agent(name="a", resume="replay", tools=tools)(function)])
     await stage.create("a", [SCAN, SURE])
-    async with stage.worker(park_after_s=0.0 if parked else 10.0) as worker:
+    if place in ("lost", "taken over"):
         await stage.send("Hi")
-        await stage.until(reached)
-        if parked:
+        async with stage.lost_worker():
+            await stage.until(reached)
+        if place == "lost":
+            await stage.command("run.interrupt", reason="enough")
+        stage.clock.advance(15.1)
+        async with stage.worker() as worker:
+            if place == "taken over":
+                await stage.until_log("run.retrying")
+                await stage.command("run.interrupt", reason="enough")
             await stage.parked(worker)
-        await stage.command("run.interrupt", reason="enough")
-        await stage.parked(worker)
+    else:
+        async with stage.worker(park_after_s=0.0 if place == "parked" else 10.0) as worker:
+            await stage.send("Hi")
+            await stage.until(reached)
+            if place == "parked":
+                await stage.parked(worker)
+            await stage.command("run.interrupt", reason="enough")
+            await stage.parked(worker)
     events = await stage.events()
     assert events[-1]["type"] == "run.cancelled"
+    assert types(events).count("run.cancelled") == 1
     state = await stage.state()
     assert state.live_run is None
     assert all(m.status != "open" for m in state.messages)

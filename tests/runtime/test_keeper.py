@@ -457,6 +457,23 @@ async def test_parked_and_resumed_with_the_result() -> None:
     ]
 
 
+async def test_parked_it_holds_no_task_no_lease_and_no_follower() -> None:
+    stage = Stage([caller()])
+    await stage.create("a", [SCAN])
+    async with stage.worker(park_after_s=0.0) as worker:
+        await eventually(lambda: stage.broker._waiting, what="the worker waits for runs")
+        tasks, followers = len(asyncio.all_tasks()), len(stage.broker.followers())
+        await stage.send("Hi")
+        await stage.waiting()
+        await stage.parked(worker)
+        await eventually(lambda: len(asyncio.all_tasks()) == tasks, what="its tasks have ended")
+        assert len(stage.broker.followers()) == followers
+        assert not stage.broker._sessions["s_0"].held
+        stage.clock.advance(8 * 3600)  # nobody claims it overnight
+        other = await stage.broker.claim("w_other", ["a"], lease_s=15.0)
+        assert other is None
+
+
 async def test_parked_again_while_another_call_is_open() -> None:
     stage = Stage([caller("history", calls=2)])
     await stage.create("a", [SCAN])
