@@ -14,7 +14,7 @@ from msgspec import Struct
 from gateway.runtime.failures import NotJsonError, ToolError
 from gateway.runtime.keeper import Keeper
 from gateway.runtime.plain import checked, plain
-from gateway.runtime.tools import ServerTool, ToolResult, failed
+from gateway.runtime.tools import NotBegunError, ServerTool, ToolResult, failed
 from gateway.sessions import inputs
 from gateway.sessions.session import Session
 from gateway.telemetry import Metrics
@@ -156,11 +156,13 @@ class Calls:
             await lease.ready()
             began = self._clock()
             self._under_way.add(call)
-            result = await tool.run(arguments, may_begin=lambda: lease.fresh)
-            if result is not None:
-                self._metrics.tool("server", self._clock() - began)
-                return result
-            self._under_way.discard(call)
+            try:
+                result = await tool.run(arguments, may_begin=lambda: lease.fresh)
+            except NotBegunError:
+                self._under_way.discard(call)
+                continue
+            self._metrics.tool("server", self._clock() - began)
+            return result
 
     def _result(self, call: str) -> CallResult:
         known = self._keeper.state.calls[call]

@@ -31,6 +31,10 @@ MAX_ERROR_CHARACTERS = 2_000
 Function = Callable[..., Any]
 
 
+class NotBegunError(Exception):
+    """The function was not called."""
+
+
 class ToolResult(Struct, frozen=True):
     """What came of one call: an `error`, or else the `output`, any JSON."""
 
@@ -100,12 +104,15 @@ class ServerTool(Struct, frozen=True, kw_only=True):
 
     async def run(
         self, arguments: Any, *, may_begin: Callable[[], bool] = lambda: True
-    ) -> ToolResult | None:
-        """One call with decoded JSON arguments; None: `may_begin` said no, nothing was called.
+    ) -> ToolResult:
+        """One call with decoded JSON arguments.
 
         `may_begin` is asked right before the function is called, in the thread that calls it.
         Cancel-safe: a cancelled call cancels an async function and leaves a plain one to its
-        thread. Nothing but the cancellation is raised.
+        thread.
+
+        Raises:
+            NotBegunError: `may_begin` said no. Nothing else is raised, whatever the tool does.
         """
         try:
             values = msgspec.convert({} if arguments is None else arguments, self.arguments)
@@ -117,8 +124,8 @@ class ServerTool(Struct, frozen=True, kw_only=True):
             async with scope:
                 output = await self._invoke(keywords, may_begin)
             return ToolResult(plain(output, "the result"))
-        except _NotBegunError:
-            return None
+        except NotBegunError:
+            raise
         except TimeoutError as error:
             if scope.expired():
                 text = f"{self.name} did not finish within {self.timeout_s:g} s."
@@ -130,7 +137,7 @@ class ServerTool(Struct, frozen=True, kw_only=True):
     async def _invoke(self, keywords: dict[str, Any], may_begin: Callable[[], bool]) -> Any:
         if _is_async(self.function):
             if not may_begin():
-                raise _NotBegunError
+                raise NotBegunError
             return await self.function(**keywords)
         output, error = await asyncio.to_thread(_attempt, self.function, keywords, may_begin)
         if error is not None:
@@ -179,16 +186,12 @@ def _is_async(function: Function) -> bool:
     )
 
 
-class _NotBegunError(Exception):
-    """The function was not called."""
-
-
 def _attempt(
     function: Function, keywords: dict[str, Any], may_begin: Callable[[], bool]
 ) -> tuple[Any, Exception | None]:
     """In the thread. Exceptions come back as values: a future refuses a StopIteration."""
     if not may_begin():
-        return None, _NotBegunError()
+        return None, NotBegunError()
     try:
         return function(**keywords), None
     except StopIteration as error:

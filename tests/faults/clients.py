@@ -380,8 +380,18 @@ class Client:
         return self.seen(*kinds, **fields)[0]
 
     async def run_end(self, run: str, *, within: float = 30) -> Frame:
-        """The event that ends a run."""
-        return await self.event(*RUN_ENDS, run=run, within=within)
+        """The event that ends a run; its type and run, if only a state has told of it."""
+        await self.until(lambda: self._end_of(run), within=within, what=f"the end of {run}")
+        end = self._end_of(run)
+        assert end is not None, "it was awaited"
+        return end
+
+    def _end_of(self, run: str) -> Frame | None:
+        if seen := self.seen(*RUN_ENDS, run=run):
+            return seen[0]
+        known = [state.run_of(run) for state in self.states.values()]
+        over = [one for one in known if one is not None and f"run.{one.status}" in RUN_ENDS]
+        return {"type": f"run.{over[0].status}", "run": run} if over else None
 
     async def deltas(self, count: int, *, within: float = 20) -> None:
         """Returns when so many more deltas came."""

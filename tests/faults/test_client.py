@@ -449,7 +449,7 @@ async def test_C17_churn_leaves_nothing_behind(replica: Replica) -> None:
 
 async def test_C18_one_slow_tab_of_five(replica: Replica) -> None:
     """A tab that reads nothing holds nobody up: its own backlog comes merged when it reads."""
-    story = Story(300, 1)
+    story = Story(300, 5)
     async with trial(replica.gateway.broker) as t:
         tabs = [await t.client(replica.url) for _ in range(4)]
         slow = await t.client(replica.url, window=16)

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from msgspec import Meta, Struct
 
 from gateway.errors import ConfigurationError
-from gateway.runtime.tools import ServerTool, ToolResult, server_tool
+from gateway.runtime.tools import NotBegunError, ServerTool, ToolResult, server_tool
 
 
 class Place(Struct):
@@ -324,11 +324,11 @@ async def test_whether_it_may_begin_is_asked_when_a_thread_is_free() -> None:
         for _ in range(40):  # the default executor has at most 32
             group.create_task(asyncio.to_thread(go.wait, 10))
         await asyncio.sleep(0)
-        late = group.create_task(tool.run({}, may_begin=lambda: allowed[0]))
+        late = group.create_task(_refused(tool, lambda: allowed[0]))
         await asyncio.sleep(0)
         allowed[0] = False
         go.set()
-    assert late.result() is None
+    assert late.result()
     assert called == []
     assert await tool.run({}, may_begin=lambda: True) == ToolResult(None)
     assert called == [1]
@@ -340,5 +340,13 @@ async def test_an_async_function_is_asked_for_too() -> None:
     async def act() -> None:
         called.append(1)
 
-    assert await ServerTool.of(act).run({}, may_begin=lambda: False) is None
+    assert await _refused(ServerTool.of(act), lambda: False)
     assert called == []
+
+
+async def _refused(tool: ServerTool, may_begin: Callable[[], bool]) -> bool:
+    try:
+        await tool.run({}, may_begin=may_begin)
+    except NotBegunError:
+        return True
+    return False
