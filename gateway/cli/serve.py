@@ -10,9 +10,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlencode
 
 import structlog
 import uvloop
@@ -142,6 +143,12 @@ def _serve(configuration: Configuration[T], *, demo: bool) -> int:
         ).run()
 
 
+def _page(url: str, agents: Iterable[str]) -> str:
+    """The demo page's address; it offers agents of one's own if the address names them."""
+    own = [("agent", name) for name in sorted(agents) if name not in DEMO_AGENTS]
+    return f"{url}?{urlencode(own)}" if own else url
+
+
 async def _until_told(
     gateway: Gateway, listener: socket.socket, parent_gone: int | None, watchdog: Watchdog
 ) -> None:
@@ -167,7 +174,7 @@ async def _until_told(
         url = http_url(listener)
         log.info("gateway_started", url=url, version=__version__, agents=sorted(gateway.agents))
         if gateway.demo:
-            print(url, flush=True)
+            print(_page(url, gateway.agents), flush=True)
         await server.serve(sockets=[listener])
 
 

@@ -9,7 +9,7 @@ function script(...steps) {
 }
 
 /** @type {Agent[]} */
-export const AGENTS = [
+const BUILT_IN = [
   {
     name: 'demo',
     title: 'Demo',
@@ -90,6 +90,19 @@ export const AGENTS = [
       },
     ],
   },
+];
+
+/** @param {string} name @returns {Agent} */
+function own(name) {
+  return { name, title: name, about: 'An agent of your own.', suggestions: [] };
+}
+
+const named = [...new Set(new URLSearchParams(location.search).getAll('agent'))];
+
+/** Those that the page's address names (`/?agent=guide`) come first; the others are always there. */
+export const AGENTS = [
+  ...named.map((name) => BUILT_IN.find((agent) => agent.name === name) ?? own(name)),
+  ...BUILT_IN.filter(({ name }) => !named.includes(name)),
 ];
 
 /** @param {string} name */
