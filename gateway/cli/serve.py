@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
@@ -143,10 +143,12 @@ def _serve(configuration: Configuration[T], *, demo: bool) -> int:
         ).run()
 
 
-def _page(url: str, agents: Iterable[str]) -> str:
-    """The demo page's address; it offers agents of one's own if the address names them."""
-    own = [("agent", name) for name in sorted(agents) if name not in DEMO_AGENTS]
-    return f"{url}?{urlencode(own)}" if own else url
+def _page(url: str, agents: Collection[str]) -> str:
+    """The demo page's address; it names the agents that the page shall offer, one's own first."""
+    if set(agents) == set(DEMO_AGENTS):
+        return url
+    offered = sorted(agents, key=lambda name: (name in DEMO_AGENTS, name))
+    return f"{url}?{urlencode([('agent', name) for name in offered])}"
 
 
 async def _until_told(

@@ -92,6 +92,11 @@ const BUILT_IN = [
   },
 ];
 
+/** @param {string} name */
+function builtIn(name) {
+  return BUILT_IN.find((agent) => agent.name === name);
+}
+
 /** @param {string} name @returns {Agent} */
 function own(name) {
   return { name, title: name, about: 'An agent of your own.', suggestions: [] };
@@ -99,11 +104,8 @@ function own(name) {
 
 const named = [...new Set(new URLSearchParams(location.search).getAll('agent'))];
 
-/** Those that the page's address names (`/?agent=guide`) come first; the others are always there. */
-export const AGENTS = [
-  ...named.map((name) => BUILT_IN.find((agent) => agent.name === name) ?? own(name)),
-  ...BUILT_IN.filter(({ name }) => !named.includes(name)),
-];
+/** Those that the page's address names (`/?agent=guide`), else the built-in ones. */
+export const AGENTS = named.length ? named.map((name) => builtIn(name) ?? own(name)) : BUILT_IN;
 
 /** @param {string} name */
 export function agentOf(name) {
