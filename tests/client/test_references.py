@@ -1,4 +1,5 @@
-"""Programs as people know them from the Python SDK of others: only import names and URLs are ours."""
+# ruff: noqa: T201 - these programs print
+"""Programs as people know them from the SDK of others; the import names and URLs are ours."""
 
 import asyncio
 import contextlib
