@@ -7,7 +7,9 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # What pyproject.toml's addopts leave out: it takes long, needs root or more programs.
 SLOW := cluster or lb or netns or autobahn or chaos or scale or peers
 
-.PHONY: demo test test-all check fmt coverage lock
+.PHONY: install demo test test-all check fmt coverage lock
+
+install: .venv/.installed  ## the command agent-gateway, in .venv/bin
 
 demo: .venv/.installed  ## the gateway with its demo page; prints the URL
 	$(BIN)/agent-gateway demo

@@ -10,9 +10,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlencode
 
 import structlog
 import uvloop
@@ -142,6 +143,14 @@ def _serve(configuration: Configuration[T], *, demo: bool) -> int:
         ).run()
 
 
+def _page(url: str, agents: Collection[str]) -> str:
+    """The demo page's address; it names the agents that the page shall offer, one's own first."""
+    if set(agents) == set(DEMO_AGENTS):
+        return url
+    offered = sorted(agents, key=lambda name: (name in DEMO_AGENTS, name))
+    return f"{url}?{urlencode([('agent', name) for name in offered])}"
+
+
 async def _until_told(
     gateway: Gateway, listener: socket.socket, parent_gone: int | None, watchdog: Watchdog
 ) -> None:
@@ -167,7 +176,7 @@ async def _until_told(
         url = http_url(listener)
         log.info("gateway_started", url=url, version=__version__, agents=sorted(gateway.agents))
         if gateway.demo:
-            print(url, flush=True)
+            print(_page(url, gateway.agents), flush=True)
         await server.serve(sockets=[listener])
 
 

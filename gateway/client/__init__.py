@@ -1,10 +1,11 @@
 """The Python client of the gateway (docs/python-client.md)."""
 
 from gateway.client.agent import AsyncAgent, Reply
-from gateway.client.blocking import Agent, BlockingSession, Client
+from gateway.client.blocking import Agent, BlockingRun, BlockingSession, Client
 from gateway.client.client import AsyncClient
 from gateway.client.errors import GatewayError
 from gateway.client.job import ToolRun
+from gateway.client.run import AsyncRun, Update
 from gateway.client.session import Sent, Session, Started
 from gateway.client.stream import StateReset
 from gateway.client.tool import (
@@ -24,6 +25,8 @@ __all__ = [
     "Agent",
     "AsyncAgent",
     "AsyncClient",
+    "AsyncRun",
+    "BlockingRun",
     "BlockingSession",
     "Client",
     "ClientTool",
@@ -34,6 +37,7 @@ __all__ = [
     "Started",
     "StateReset",
     "ToolRun",
+    "Update",
     "array",
     "boolean",
     "enum_of",

@@ -18,6 +18,7 @@ from gateway.client.agent import (
 )
 from gateway.client.client import OPEN_SECONDS, AsyncClient
 from gateway.client.portal import Portal
+from gateway.client.run import AsyncRun, Update, task_of
 from gateway.client.session import Sent, Session, Started
 from gateway.client.socket import Token
 from gateway.client.stream import Item
@@ -45,9 +46,11 @@ class Client:
         url: str,
         *,
         token: Token | None = None,
+        api_key: Token | None = None,
         app: App | None = None,
         timeout: float = OPEN_SECONDS,
     ) -> None:
+        token = api_key if token is None else token
         self._portal = Portal()
         try:
             self._client = self._portal.call(_made(url, token, app, timeout))
@@ -91,9 +94,47 @@ class Client:
         """A conversation with an agent: its name, or `{"agent": …, "tools": […], …}`."""
         return Agent(self._portal, self._client, configured(config))
 
+    @overload
+    def run(
+        self,
+        task: str | Mapping[str, Any],
+        *,
+        stream: Literal[False] = False,
+        timeout: float | None = None,
+    ) -> Update: ...
+
+    @overload
+    def run(self, task: str | Mapping[str, Any], *, stream: Literal[True]) -> "BlockingRun": ...
+
+    def run(
+        self,
+        task: str | Mapping[str, Any],
+        *,
+        stream: bool = False,
+        timeout: float | None = None,
+    ) -> "Update | BlockingRun":
+        """Run an agent without a conversation; the last update, or all; see `AsyncClient.run`."""
+        run = AsyncRun(self._client, task_of(task))
+        return BlockingRun(self._portal, run) if stream else self._portal.call(run.outcome(timeout))
+
     def list_sessions(self, *, limit: int = 50, before: str | None = None) -> list[SessionRow]:
         """One's own sessions, the newest first."""
         return self._portal.call(self._client.list_sessions(limit=limit, before=before))
+
+
+class BlockingRun:
+    """A run's updates, to be iterated over once; see `AsyncRun`."""
+
+    def __init__(self, portal: Portal, run: AsyncRun) -> None:
+        self._portal = portal
+        self._run = run
+
+    def __iter__(self) -> Iterator[Update]:
+        return self._portal.iterate(aiter(self._run))
+
+    def cancel(self) -> None:
+        """Stop the run."""
+        self._portal.call(self._run.cancel())
 
 
 async def _made(url: str, token: Token | None, app: App | None, timeout: float) -> AsyncClient:

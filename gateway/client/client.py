@@ -8,8 +8,8 @@ import asyncio
 import random as chance
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self, overload
 
 from msgspec import Struct
 
@@ -20,6 +20,7 @@ from gateway.client.connection import Connection
 from gateway.client.errors import GatewayError, usage
 from gateway.client.ids import MakeId, make_id
 from gateway.client.listeners import Listeners
+from gateway.client.run import AsyncRun, Update, task_of
 from gateway.client.session import Session
 from gateway.client.socket import Socket, Token, fresh, socket_url
 from gateway.client.subscription import Wishes
@@ -56,8 +57,9 @@ class AsyncClient:
             await session.finished(sent)
             print(session.text(sent.run))
 
-    `token` may be a callback that gives a fresh one: it is asked at every connect and when the
-    token is about to end. The client reconnects by itself, and goes on where it was, until it is
+    `token` (or `api_key`) may be a callback that gives a fresh one: it is asked at every connect
+    and when the token is about to end. Without `async with` it connects when it is first used, and
+    `close` is yours to call. The client reconnects by itself, and goes on where it was, until it is
     closed or the gateway refuses it for good. Not thread-safe: see `Client` for use without
     asyncio. At most 1024 commands wait for their answers; the next one waits before it is sent.
     """
@@ -67,10 +69,12 @@ class AsyncClient:
         url: str,
         *,
         token: Token | None = None,
+        api_key: Token | None = None,
         app: cmd.App | None = None,
         behaviour: Behaviour | None = None,
     ) -> None:
         behaviour = behaviour or Behaviour()
+        token = api_key if token is None else token
         self.make_id = behaviour.make_id
         self.id = self.make_id("py")  # names this client across reconnects
         self.welcome: Welcome | None = None
@@ -94,6 +98,7 @@ class AsyncClient:
         self._slots = asyncio.Semaphore(MAX_PENDING)
         self._effects: deque[steps.Effect] = deque()
         self._draining = False
+        self._used = False  # whether anybody connected it
         self._timer: asyncio.TimerHandle | None = None
         self._reported = steps.StatusChanged("closed", None, 0, "")
         self._changed = asyncio.Event()
@@ -116,6 +121,7 @@ class AsyncClient:
             GatewayError: `client.unreachable` after so many seconds, `client.closed` when the
                 gateway refused for good. The client is closed then.
         """
+        self._used = True
         self._step(steps.Start())
         try:
             async with asyncio.timeout(timeout):
@@ -190,7 +196,9 @@ class AsyncClient:
         if (known := self.sessions.get(name)) is not None:
             return known
         if self.status == "closed":
-            raise GatewayError("client.closed", "The client is closed: connect first.")
+            if self._used:
+                raise GatewayError("client.closed", "The client is closed: connect first.")
+            await self.connect()
         handle = Session(name, self)
         self.sessions[name] = handle
         self.tools.declare(name, list(tools))
@@ -236,6 +244,32 @@ class AsyncClient:
         Opens a session of its own at the first message.
         """
         return AsyncAgent(self, configured(config))
+
+    @overload
+    def run(
+        self,
+        task: str | Mapping[str, Any],
+        *,
+        stream: Literal[False] = False,
+        timeout: float | None = None,
+    ) -> Awaitable[Update]: ...
+
+    @overload
+    def run(self, task: str | Mapping[str, Any], *, stream: Literal[True]) -> AsyncRun: ...
+
+    def run(
+        self,
+        task: str | Mapping[str, Any],
+        *,
+        stream: bool = False,
+        timeout: float | None = None,
+    ) -> Awaitable[Update] | AsyncRun:
+        """Run an agent without a conversation: `{"app": …, "input": …}`.
+
+        Await the last update, or with `stream` iterate over all of them. See `AsyncRun`.
+        """
+        run = AsyncRun(self, task_of(task))
+        return run if stream else run.outcome(timeout)
 
     async def list_sessions(
         self, *, limit: int = 50, before: str | None = None

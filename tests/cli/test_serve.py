@@ -152,6 +152,13 @@ async def test_an_agent_of_ones_own(gateway: StartGateway, tmp_path: Path) -> No
         assert tab.text(session) == "Hello from the folder."
 
 
+async def test_demo_names_the_agents_that_are_not_its_own(gateway: StartGateway) -> None:
+    own = "tests.browser.reference_agents:unnamed"
+    demo = await gateway("--agents", f"scripted,{own}", command="demo")
+    address = f"http://127.0.0.1:{demo.port}/?agent=default&agent=scripted"
+    assert address in demo.output().splitlines()
+
+
 async def test_demo_prints_its_url_and_serves_its_page(gateway: StartGateway) -> None:
     demo = await gateway(command="demo")
     assert f"http://127.0.0.1:{demo.port}/" in demo.output().splitlines()

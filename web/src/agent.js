@@ -45,6 +45,7 @@ export function configured(config) {
   return { session, options: { agent, tools, anyTool: !tools, detail, metadata } };
 }
 
+/** A conversation with one agent; made by `client.agent(…)`. */
 export class Agent {
   /** @type {Session | null} */
   #session = null;
@@ -131,6 +132,7 @@ export class Agent {
   }
 
   /**
+   * Agree.
    * @param {string} approval
    * @param {Parameters<Session['approve']>[1]} [options]
    * @returns {Promise<Reply>} the one that the run comes to then
@@ -140,6 +142,7 @@ export class Agent {
   }
 
   /**
+   * Disagree; the agent hears that, and the reason.
    * @param {string} approval
    * @param {Parameters<Session['deny']>[1]} [options]
    * @returns {Promise<Reply>} the one that the run comes to then

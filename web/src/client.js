@@ -18,6 +18,7 @@ import { Session } from './session.js';
 import { ToolRunner } from './tools.js';
 import { socketUrl } from './url.js';
 
+/** What the socket asks for. */
 export const SUBPROTOCOL = 'agent-gateway.v1';
 const NORMAL = 1000;
 const LOST = 1006;
@@ -51,6 +52,7 @@ const LOST = 1006;
  * @property {string} reason
  */
 
+/** One socket to a gateway, with any number of sessions on it. */
 export class GatewayClient {
   /** @type {Map<string, Session>} */
   sessions = new Map();
@@ -102,6 +104,7 @@ export class GatewayClient {
     this.getSnapshot = this.getSnapshot.bind(this);
   }
 
+  /** `connecting`, `open`, `resuming`, `offline` or `closed`. */
   get status() {
     return this.connection.status;
   }
@@ -244,6 +247,7 @@ export class GatewayClient {
   }
 
   /**
+   * Hear of every change of the status at once.
    * @param {(connection: ConnectionStatus) => void} listener
    * @returns {() => void} stops it
    */

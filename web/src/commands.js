@@ -51,6 +51,7 @@ export class SessionCommands {
   /**
    * `outgoing` changed.
    * @abstract
+   * @internal
    */
   notify() {
     throw new TypeError('abstract');
@@ -155,6 +156,7 @@ export class SessionCommands {
   }
 
   /**
+   * Agree.
    * @param {string} approval
    * @param {{arguments?: unknown, reason?: string, remember?: boolean} & Limits} [options]
    *   `arguments` if edited; `remember`: ask no more for this tool in this session
@@ -164,6 +166,7 @@ export class SessionCommands {
   }
 
   /**
+   * Disagree; the agent hears that, and the reason.
    * @param {string} approval
    * @param {{reason?: string, remember?: boolean} & Limits} [options]
    */
@@ -195,7 +198,10 @@ export class SessionCommands {
     return this.command('session.update', changes);
   }
 
-  /** @param {Limits} [limits] */
+  /**
+   * Stop what runs and delete the session.
+   * @param {Limits} [limits]
+   */
   delete(limits = {}) {
     return this.command('session.delete', limits);
   }
@@ -243,7 +249,10 @@ export class SessionCommands {
     }
   }
 
-  /** What the state shows is not under way any more. */
+  /**
+   * What the state shows is not under way any more.
+   * @internal
+   */
   tidy() {
     this.outgoing = unseen(this.outgoing, this.state);
   }

@@ -32,6 +32,7 @@ const MAX_FRAME_BYTES = 1024 * 1024;
  * @property {import('./ids.js').MakeId} [makeId]
  */
 
+/** The protocol as a state machine of values, for clients of one's own. */
 export class Connection extends Lifeline {
   /** @param {ConnectionOptions} options */
   constructor({ client, app, renewable = false, random = Math.random, makeId = randomId }) {

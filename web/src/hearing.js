@@ -153,6 +153,7 @@ export class SessionHearing extends SessionCommands {
   /**
    * A whole new state, in place of events.
    * @param {SessionState} state
+   * @internal
    */
   restart(state) {
     for (const stream of this.#streams) stream.reset(state);
@@ -162,13 +163,17 @@ export class SessionHearing extends SessionCommands {
   /**
    * Nothing more will be told.
    * @param {GatewayError | null} error
+   * @internal
    */
   finish(error) {
     for (const stream of this.#streams) stream.end(error ?? undefined);
     this.changed();
   }
 
-  /** The state, or the status, is another. */
+  /**
+   * The state, or the status, is another.
+   * @internal
+   */
   changed() {
     this.notify();
     if (this.#changing) return;

@@ -50,7 +50,10 @@ const PHASES = new Set(['preparing', 'serving', 'setting_up', 'uploading']);
 const MAX_WAITING = 1_000;
 const MAX_LOGS = 10_000;
 
-/** @extends {Mailbox<Update>} */
+/**
+ * The updates of a run, to be iterated over once.
+ * @extends {Mailbox<Update>}
+ */
 export class RunStream extends Mailbox {
   /** @type {Update | null} all of them in one */
   last = null;

@@ -57,6 +57,7 @@ const PAGE = 50;
  * @property {GatewayError | null} error
  */
 
+/** The handle of one session: its state, its events, and what one asks of it. */
 export class Session extends SessionHearing {
   /** @type {import('./types.js').Detail | null} as granted */
   detail = null;
@@ -203,7 +204,10 @@ export class Session extends SessionHearing {
     return this.#outcomes.of(launched);
   }
 
-  /** @param {import('./outcomes.js').Launched} launched */
+  /**
+   * Whether a run has ended.
+   * @param {import('./outcomes.js').Launched} launched
+   */
   isOver(launched) {
     return this.#outcomes.isOver(launched, this.state);
   }
@@ -249,6 +253,7 @@ export class Session extends SessionHearing {
   /**
    * The state goes on as it is, by the events that follow; what is seen of them may be other.
    * @param {import('./types.js').Detail} [detail] as granted
+   * @internal
    */
   recover(detail) {
     this.detail = detail ?? this.detail;

@@ -66,6 +66,7 @@ export function apply(state, event) {
 }
 
 /**
+ * The state after events.
  * @param {SessionState | null} state
  * @param {Iterable<SessionEvent>} events
  * @returns {SessionState | null}

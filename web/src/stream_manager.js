@@ -23,6 +23,7 @@ import { GatewayClient } from './client.js';
  * @property {() => void} [onStop]
  */
 
+/** The raw stream of one session, on a client of its own or on yours. */
 export class StreamManager {
   /** @type {Map<string, Set<(event: any) => void>>} */
   #listeners = new Map();

@@ -16,6 +16,7 @@ export const HELLO = Symbol('hello');
 
 /** @typedef {'apply' | 'drop' | 'lost'} Verdict */
 
+/** One session's cursor, for clients of one's own: dedupe, gaps, acks. */
 export class Subscription {
   /**
    * @param {string} session

@@ -18,9 +18,13 @@
 /** @type {(type: string) => (description?: string) => Schema} */
 const simple = (type) => (description) => described({ type }, description);
 
+/** A text. */
 export const string = simple('string');
+/** A number. */
 export const number = simple('number');
+/** A whole number. */
 export const integer = simple('integer');
+/** Yes or no. */
 export const boolean = simple('boolean');
 
 /**
@@ -72,6 +76,7 @@ export function tool(name, description) {
   return new ToolBuilder({ name, ...(description ? { description } : {}) }, {});
 }
 
+/** What is said of a tool so far. */
 export class ToolBuilder {
   #spec;
   #params;

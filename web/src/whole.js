@@ -22,6 +22,7 @@
  */
 
 /**
+ * The text of a message, whole: its parts of a kind, one after the other.
  * @param {Message} message
  * @param {Kind} [kind]
  */

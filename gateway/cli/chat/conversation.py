@@ -68,6 +68,7 @@ class Conversation:
         self._listed: list[str] = []  # session ids by their numbers in the last list
         self._waiting = 0  # commands without an answer
         self._stopping = False
+        self._early: list[str] | None = []  # said before there was a session
         self._work: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
         self._follower: asyncio.Task[None] | None = None
@@ -85,8 +86,9 @@ class Conversation:
             self._group = group
             try:
                 await self._open(wish)
-                if first is not None:
-                    self._say(first)
+                early, self._early = self._early or [], None
+                for text in early if first is None else (first, *early):
+                    self._say(text)
                 await self._over.wait()
             except GatewayError as error:
                 self._failure = error  # not raised here: the group would wrap it
@@ -170,6 +172,9 @@ class Conversation:
 
     def _say(self, text: str) -> None:
         session = self.session
+        if self._early is not None:
+            self._early.append(text)
+            return
         if session is None or session.closed:
             self._tell(Note("No session is open: /new begins one.", "warning"))
             return

@@ -9,7 +9,7 @@ function script(...steps) {
 }
 
 /** @type {Agent[]} */
-export const AGENTS = [
+const BUILT_IN = [
   {
     name: 'demo',
     title: 'Demo',
@@ -91,6 +91,21 @@ export const AGENTS = [
     ],
   },
 ];
+
+/** @param {string} name */
+function builtIn(name) {
+  return BUILT_IN.find((agent) => agent.name === name);
+}
+
+/** @param {string} name @returns {Agent} */
+function own(name) {
+  return { name, title: name, about: 'An agent of your own.', suggestions: [] };
+}
+
+const named = [...new Set(new URLSearchParams(location.search).getAll('agent'))];
+
+/** Those that the page's address names (`/?agent=guide`), else the built-in ones. */
+export const AGENTS = named.length ? named.map((name) => builtIn(name) ?? own(name)) : BUILT_IN;
 
 /** @param {string} name */
 export function agentOf(name) {

@@ -50,6 +50,19 @@ class Seen:
         await eventually(lambda: self.view.question == text, what=text)
 
 
+async def test_what_is_said_before_it_is_open_is_sent_then(
+    served: GatewayProcess, join: Join
+) -> None:
+    seen = Seen()
+    conversation = Conversation(await join(served), seen)
+    conversation.enter("Good morning")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(conversation.run(Wish(agent="echo"), "Hello"))
+        for text in ("Hello", "Good morning"):
+            await seen.item(Typed(text))
+        conversation.quit()
+
+
 @asynccontextmanager
 async def talking(
     client: AsyncClient, seen: Seen, wish: Wish, **options: Any

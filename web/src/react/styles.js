@@ -252,8 +252,8 @@ export const styles = `
 .agw-card { border: 1px solid var(--_line); border-radius: 12px; background: var(--_bg); }
 .agw-call { display: flex; flex-direction: column; gap: 6px; }
 .agw-tool > summary { padding: 8px 12px; font-size: 13.5px; & .agw-icon { color: var(--_muted); } }
-.agw-tool-name { overflow: hidden; font-family: var(--_mono); font-size: 13px; text-overflow: ellipsis; white-space: nowrap; }
-.agw-tool-state { flex: none; color: var(--_muted); }
+.agw-tool-name { flex: none; max-width: 60%; overflow: hidden; font-family: var(--_mono); font-size: 13px; text-overflow: ellipsis; white-space: nowrap; }
+.agw-tool-state { min-width: 0; overflow: hidden; color: var(--_muted); text-overflow: ellipsis; white-space: nowrap; }
 .agw-dot {
   width: 8px;
   height: 8px;
