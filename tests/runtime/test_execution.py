@@ -50,6 +50,7 @@ async def name_a_call(run: RunContext) -> None:
 async def narrate(run: RunContext) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(run.call_tool("scan"))
+        await asyncio.sleep(0)  # the call comes first, in a replay too
         await eventually(lambda: "scan" in [t.name for t in run.tools] and _called(run))
         async with run.message() as message:
             await message.write("While your page is being scanned,")
