@@ -19,10 +19,10 @@ from gateway.cli.processes import Supervisor
 def say(line):
     os.write(1, line.encode() + b"\\n")  # one write: print's pieces would mix with other children's
 
-def child(parent_gone):
+def child(parent_gone, number):
     try:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        say("up %d" % os.getpid())
+        say("up %d %d" % (os.getpid(), number))
         {body}
     except SystemExit as end:
         return end.code
