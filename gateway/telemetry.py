@@ -12,6 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, MutableMapping
+from io import TextIOWrapper
 from typing import Any, Literal, TextIO, cast
 
 import msgspec
@@ -39,6 +40,7 @@ LOGGER_LINES_PER_SECOND = 100
 KIND_CHARS = 32
 MAX_KINDS = 1_000
 AUDIT = "gateway.audit"
+FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
 
 class Metrics:
@@ -251,11 +253,17 @@ def _set_up(
     )
 
 
+class AuditFile(logging.handlers.WatchedFileHandler):
+    """A file that its owner alone may read; opened anew when it was moved away (logrotate)."""
+
+    def _open(self) -> TextIOWrapper:
+        # not by Path, which knows no modes
+        return os.fdopen(os.open(self.baseFilename, FLAGS, 0o600), "a", encoding="utf-8")
+
+
 def _appended(path: str) -> logging.Handler:
-    """A file that its owner alone may read, opened anew when it was moved away (logrotate)."""
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600))
-        return logging.handlers.WatchedFileHandler(path, encoding="utf-8")
+        return AuditFile(path)
     except OSError as error:
         raise ConfigurationError(
             f"the audit log {path} cannot be written ({error.strerror}): "
