@@ -333,7 +333,12 @@ class Store:
         try:
             await self.broker.create(create)
         except Exists as known:
-            return await self._existing(command, known, owner, name, key, digest)
+            try:
+                return await self._existing(command, known, owner, name, key, digest)
+            except ProtocolError as error:
+                if known.owner != owner:
+                    _tell_auditor(name, principal, error.code, exists=True)
+                raise
         self._appended(1)
         return Ok(id=command.id, session=name)
 
@@ -414,9 +419,12 @@ def _refused(name: str, principal: Principal | None, *, exists: bool) -> Protoco
     Nobody is asked by a timer (None), and nothing is told of that.
     """
     if principal is not None:
-        names = {"session": name, "code": "session.not_found", "exists": exists}
-        audit.record("refuse", "refused", principal, **names)
+        _tell_auditor(name, principal, "session.not_found", exists=exists)
     return not_found(name)
+
+
+def _tell_auditor(name: str, principal: Principal, code: str, *, exists: bool) -> None:
+    audit.record("refuse", "refused", principal, session=name, code=code, exists=exists)
 
 
 def _continues(cached: Session, loaded: Loaded) -> bool:

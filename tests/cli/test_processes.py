@@ -61,6 +61,12 @@ def pids(process: Process) -> list[int]:
     return [int(line.split()[1]) for line in lines if line.startswith("up ")]
 
 
+def numbers(process: Process) -> list[int]:
+    """Which of the children each of `pids` is."""
+    lines = process.output().splitlines()
+    return [int(line.split()[2]) for line in lines if line.startswith("up ")]
+
+
 def started_at(pid: int) -> float:
     """When it was forked, in seconds since the machine was started."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -124,9 +130,12 @@ async def test_a_dead_child_is_replaced_but_not_at_once(tmp_path: Path) -> None:
     try:
         await eventually(lambda: len(pids(process)) >= 2, within=30, what="two children")
         first = pids(process)[0]
+        number = numbers(process)[0]
+        assert sorted(numbers(process)) == [0, 1]
         began = started_at(first)
         os.kill(first, signal.SIGKILL)
         await eventually(lambda: len(pids(process)) == 3, what="a third child")
+        assert numbers(process)[2] == number  # the place of the one that died
         assert started_at(pids(process)[2]) - began > RESTART_S - 0.05  # it counts in ticks
         assert "process_ended" in process.output()
         assert await process.terminate() == 0

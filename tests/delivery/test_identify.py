@@ -1,6 +1,6 @@
 """Bad tokens are refused, written down and counted; then none is looked at for a while."""
 
-import logging
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +10,7 @@ from gateway.delivery.identify import identify
 from gateway.settings import Settings
 from protocol.errors import ProtocolError
 from protocol.values import Principal
+from tests.support.audit import audit_log, lines_of
 from tests.support.inprocess import ManualClock
 
 GRANT = Grant(Principal("acme", "ann"), "full")
@@ -65,18 +66,15 @@ async def test_good_tokens_none_and_a_broken_broker_cost_nothing() -> None:
     assert lock.asked == 30
 
 
-async def test_a_refusal_is_written_down_without_the_token(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.INFO, "gateway.audit")
+async def test_a_refusal_is_written_down_without_the_token(tmp_path: Path) -> None:
     lock, addresses = Lock(), limited(ManualClock())
-    for token in ("canary", "canary", "canary", "canary", "down"):
-        with pytest.raises(ProtocolError):
-            await identify(lock, addresses, token, "1.1.1.1")
-    lines = [record.getMessage() for record in caplog.records]
-    assert len(lines) == 3, lines
+    with audit_log(tmp_path / "audit") as file:
+        for token in ("canary", "canary", "canary", "canary", "down"):
+            with pytest.raises(ProtocolError):
+                await identify(lock, addresses, token, "1.1.1.1")
+    lines = lines_of(file)
+    assert len(lines) == 3
     for line in lines:
-        assert "authenticate" in line
-        assert "auth.invalid" in line
-        assert "1.1.1.1" in line
-        assert "canary" not in line
+        names = (line["action"], line["outcome"], line["code"], line["address"])
+        assert names == ("authenticate", "refused", "auth.invalid", "1.1.1.1")
+    assert "canary" not in file.read_text()
