@@ -12,12 +12,15 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import WebSocketRoute
 
 from gateway.agents.registry import resolve_agents
 from gateway.auth import Authenticator, open_auth
 from gateway.broker.base import Broker
 from gateway.broker.open import open_broker
+from gateway.delivery.addresses import Addresses
 from gateway.delivery.admission import Admission
 from gateway.delivery.connection import Delivery
 from gateway.delivery.control import Control
@@ -32,11 +35,17 @@ from gateway.sessions.loading import Snapshots
 from gateway.sessions.store import Store
 from gateway.settings import Settings, WorkerSettings
 from gateway.telemetry import Metrics
-from gateway.transports.health import health_routes
+from gateway.transports.answers import refused
+from gateway.transports.grants import granted_to
+from gateway.transports.headers import HEADERS, SecurityHeaders
+from gateway.transports.health import anybody, health_routes, nobody
 from gateway.transports.http import api_routes
 from gateway.transports.origins import OriginCheck, OriginGuard
 from gateway.transports.pages import demo_routes
+from gateway.transports.proxies import TrustedProxies
+from gateway.transports.rates import RequestRates
 from gateway.transports.websocket import native_endpoint
+from protocol.errors import ProtocolError
 
 SOCKETS_SHARE = 0.9
 """Of `drain_ms`, for the clients to leave; runs are handed over in the same time."""
@@ -114,7 +123,11 @@ class GatewayWorker:
 
 
 class Gateway(GatewayWorker):
-    """A process that serves clients; `app` is its ASGI application."""
+    """A process that serves clients.
+
+    `app` is its ASGI application; `admin_app` another one with the operator's routes alone, for a
+    listener that only operators reach.
+    """
 
     def __init__(
         self,
@@ -142,6 +155,7 @@ class Gateway(GatewayWorker):
         self.admission = Admission(settings, self.roster, metrics=self.metrics)
         self.control = Control(self.broker, self.roster, self.metrics)
         self._renews_auth = authenticator is None
+        self._let_all_in = authenticator is None and settings.auth == "none"
         self._delivery = Delivery(
             store=self.store,
             hub=self.hub,
@@ -149,11 +163,16 @@ class Gateway(GatewayWorker):
             admission=self.admission,
             control=self.control,
             auth=self.authenticator,
+            addresses=Addresses(settings, metrics=self.metrics),
             settings=self.settings,
             metrics=self.metrics,
         )
         self._origins = OriginCheck(self.settings)
         self.app = self._app()
+        self.admin_app = Starlette(
+            routes=health_routes(self.unready, self.metrics),
+            middleware=[Middleware(SecurityHeaders)],
+        )
 
     def apply(self, settings: Settings) -> None:
         """Go on with other settings, of which only those in `CHANGEABLE` may differ.
@@ -184,22 +203,45 @@ class Gateway(GatewayWorker):
         return [*super()._loops(), self.hub.run(), self.roster.run()]
 
     def _app(self) -> Starlette:
+        if self.settings.admin_port is not None:
+            may_see_metrics = nobody
+        else:
+            may_see_metrics = anybody if self._let_all_in else self._is_admin
         return Starlette(
             routes=[
                 WebSocketRoute("/v1/ws", native_endpoint(self._delivery, self._origins)),
-                *health_routes(self.unready, self.metrics),
+                *health_routes(self.unready, self.metrics, may_see_metrics),
                 *api_routes(self._delivery),
                 *(demo_routes() if self.demo else []),
             ],
-            middleware=[Middleware(OriginGuard, check=self._origins)],
+            middleware=[
+                Middleware(SecurityHeaders),
+                Middleware(TrustedProxies, proxies=self.settings.trusted_proxies),
+                Middleware(RequestRates, addresses=self._delivery.addresses),
+                Middleware(OriginGuard, check=self._origins),
+            ],
+            exception_handlers={Exception: _failed},
             lifespan=self._lifespan,
         )
+
+    async def _is_admin(self, request: Request) -> bool:
+        try:
+            return "admin" in (await granted_to(request, self._delivery)).scopes
+        except ProtocolError:
+            return False
 
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncGenerator[None]:
         async with self.running():
             yield
             await self.drain()
+
+
+async def _failed(_request: Request, _error: Exception) -> Response:
+    """The answer to a request that broke; Starlette sends it past every middleware."""
+    answer = refused(ProtocolError("internal"))
+    answer.headers.update(HEADERS)
+    return answer
 
 
 def create_app(

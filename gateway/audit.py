@@ -1,8 +1,9 @@
 """Who did what, when: one line each of what an auditor asks for, apart from the log for debugging.
 
 A line has the action, the outcome, the principal, and names (session, approval, client); never a
-token, a text of a conversation or an argument. Lines are never throttled by another's flood: each
-goes to the logger `gateway.audit`, which a deployer routes where it must be kept.
+token, a text of a conversation or an argument. Each goes to the logger `gateway.audit`, at every
+log level; the command throttles them by who did it alone (`telemetry.Throttle`), so that nobody's
+flood hides another's line.
 """
 
 import logging

@@ -14,7 +14,8 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from types import FrameType
 from typing import Any, cast
@@ -149,6 +150,15 @@ class Asked:
         self._ask()
 
 
+class Beside(uvicorn.Server):
+    """A second one in a process: signals are the first one's."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """The base class would take them over."""
+        yield
+
+
 class QueryFilter(logging.Filter):
     """Takes query strings out of log records: a token may be in one."""
 
@@ -213,6 +223,19 @@ def make_server(
     """
     config = server_config(app, settings, **options)
     return Server(config, drain, settings.drain_ms / 1000, ending)
+
+
+@asynccontextmanager
+async def beside(app: ASGIApp, settings: Settings, listener: socket.socket) -> AsyncGenerator[None]:
+    """Serves another application in the same loop, until the block ends."""
+    server = Beside(server_config(app, settings))
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(server.serve([listener]))
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            await serving
 
 
 def open_listener(host: str, port: int) -> socket.socket:

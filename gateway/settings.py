@@ -48,6 +48,8 @@ CHANGEABLE = frozenset(
     }
 )
 """What a running process reads at each use; everything else is built in at its start."""
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+"""As browsers write it: in small letters, without a default port."""
 MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: a key at least as long as the hash
 
 
@@ -153,6 +155,17 @@ class Settings(WorkerSettings):
     processes: Annotated[int, Meta(ge=1, le=256), LISTEN] = 1
     """How many processes share the port; more than one needs `redis://`."""
 
+    admin_port: Annotated[Port | None, LISTEN] = None
+    """A port of its own for `/metrics`, `/healthz` and `/readyz`; with several processes the
+    first of as many; 0 takes any free one [default: `/metrics` is beside the API]."""
+
+    admin_host: Annotated[str, LISTEN] = "127.0.0.1"
+    """The address of the admin port."""
+
+    trusted_proxies: Annotated[tuple[str, ...], LISTEN, LIST] = ()
+    """Addresses and networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed;
+    comma-separated, repeatable."""
+
     runs: Annotated[bool, RUNS] = True
     """Whether this process executes runs itself."""
 
@@ -198,6 +211,33 @@ class Settings(WorkerSettings):
     max_subject_connections: Annotated[Count | None, DELIVERY] = None
     """Connections of one subject to one process [default: 200; any with `--auth none`]."""
 
+    max_address_connections: Annotated[Count | None, DELIVERY] = None
+    """Connections of one address [default: 1000 of a public one with `--auth jwt`]."""
+
+    max_strangers: Annotated[Count | None, DELIVERY] = None
+    """Connections that have not said hello [default: 2000 with `--auth jwt`]."""
+
+    max_address_strangers: Annotated[Count | None, DELIVERY] = None
+    """The same of one address [default: 100 of a public one with `--auth jwt`]."""
+
+    address_requests_per_s: Annotated[Count | None, DELIVERY] = None
+    """HTTP requests of one address in a second, handshakes among them, in the long run
+    [default: 200 of a public one with `--auth jwt`]."""
+
+    address_requests_burst: Annotated[Count | None, DELIVERY] = None
+    """The same at once [default: 1000 of a public one with `--auth jwt`]."""
+
+    address_failures_per_min: Annotated[Count | None, DELIVERY] = None
+    """Bad tokens of one address in a minute; then none is looked at for a while [default: 60 of a
+    public one with `--auth jwt`]."""
+
+    requests_per_s: Annotated[Count | None, DELIVERY] = None
+    """HTTP requests of one subject in a second, in the long run
+    [default: 200 with `--auth jwt`]."""
+
+    requests_burst: Annotated[Count | None, DELIVERY] = None
+    """HTTP requests of one subject at once [default: 400 with `--auth jwt`]."""
+
     handshakes_per_s: Annotated[Count, DELIVERY] = 500
     """Connections that are let in in a second, in the long run; more are answered 503."""
 
@@ -226,6 +266,9 @@ class Settings(WorkerSettings):
     ack_timeout_ms: Annotated[Millis, DELIVERY] = 30_000
     """A client that acknowledges nothing for so long, its window full, is disconnected."""
 
+    audit_log: Annotated[str | None, PROCESS] = None
+    """A file for the audit log, as JSON lines; it is appended to [default: with the other logs]."""
+
     @property
     def hello_timeout_ms(self) -> int:
         """How long a client may take to say hello; a person who types it gets a minute."""
@@ -237,8 +280,9 @@ class Settings(WorkerSettings):
         return self.max_subject_connections or (None if self.auth == "none" else 200)
 
     def __post_init__(self) -> None:
-        origins = tuple(origin.rstrip("/") for origin in _split(self.allowed_origins))
+        origins = tuple(_origin(entry) for entry in _split(self.allowed_origins))
         object.__setattr__(self, "allowed_origins", origins)
+        object.__setattr__(self, "trusted_proxies", _split(self.trusted_proxies))
         super().__post_init__()
 
     def _check(self) -> None:
@@ -256,11 +300,19 @@ class Settings(WorkerSettings):
         if self.auth == "jwt":
             self._check_secret()
         for origin in self.allowed_origins:
-            if origin != "null" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s*]+", origin):
+            if origin != "null" and not ORIGIN.fullmatch(origin):
                 raise ConfigurationError(
                     f"allowed_origins: {origin!r} is no origin; write it as "
                     "https://app.example.com, without a path or a wildcard."
                 )
+        for proxy in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError:
+                raise ConfigurationError(
+                    f"trusted_proxies: {proxy!r} is no address and no network; write it as "
+                    "10.0.0.7 or 10.0.0.0/24."
+                ) from None
 
     def _check_secret(self) -> None:
         if self.auth_secret is None:
@@ -306,6 +358,15 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def _origin(entry: str) -> str:
+    """An origin as a browser would write it, if it is one."""
+    origin = entry.rstrip("/").lower()
+    for scheme, port in (("http", ":80"), ("https", ":443")):
+        if origin.startswith(f"{scheme}://"):
+            origin = origin.removesuffix(port)
+    return origin
 
 
 def _split(entries: Iterable[str]) -> tuple[str, ...]:

@@ -6,10 +6,13 @@ gateway has a logging of their own. No token, no query string and no text of a s
 """
 
 import logging
+import logging.handlers
+import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator, MutableMapping
+from io import TextIOWrapper
 from typing import Any, Literal, TextIO, cast
 
 import msgspec
@@ -18,6 +21,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
+
+from gateway.errors import ConfigurationError
 
 EventDict = MutableMapping[str, Any]
 
@@ -29,9 +34,13 @@ LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 
 _SECRETS = frozenset({"token", "secret", "auth_secret", "authorization", "cookie", "password"})
 _QUERY = re.compile(r"\?[^\s\"']*")
 _USERINFO = re.compile(r"(?<=://)[^\s/@]*@")
+_NAMES = re.compile(r"[\w.:-]*\d[\w.:-]*")
 LINES_PER_SECOND = 10
+LOGGER_LINES_PER_SECOND = 100
 KIND_CHARS = 32
 MAX_KINDS = 1_000
+AUDIT = "gateway.audit"
+FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
 
 class Metrics:
@@ -167,10 +176,16 @@ def configure_logging(
     level: Literal["debug", "info", "warning", "error"] = "info",
     log_format: Literal["auto", "console", "json"] = "auto",
     stream: TextIO = sys.stderr,
+    *,
+    audit_log: str | None = None,
 ) -> None:
     """Let everything that logs in this process write to `stream`, one line an event.
 
-    Both structlog's and the standard library's loggers, uvicorn's included.
+    Both structlog's and the standard library's loggers, uvicorn's included. The audit log, of which
+    no level takes a line away, goes to the file `audit_log` instead, if there is one.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
     """
     pretty = log_format == "console" or (log_format == "auto" and stream.isatty())
     shared: list[structlog.typing.Processor] = [
@@ -182,6 +197,10 @@ def configure_logging(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     # Never tracebacks with local variables: tokens are among them.
+    json_lines: list[structlog.typing.Processor] = [
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(serializer=_json_text),
+    ]
     render: list[structlog.typing.Processor] = (
         [
             structlog.dev.ConsoleRenderer(
@@ -189,10 +208,7 @@ def configure_logging(
             )
         ]
         if pretty
-        else [
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(serializer=_json_text),
-        ]
+        else json_lines
     )
     structlog.configure(
         processors=[
@@ -205,6 +221,29 @@ def configure_logging(
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(stream)
+    _set_up(handler, shared, render)
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    audit = logging.getLogger(AUDIT)
+    audit.setLevel(logging.INFO)
+    for old in audit.handlers[:]:
+        audit.removeHandler(old)
+        old.close()
+    audit.propagate = audit_log is None
+    if audit_log is not None:
+        file = _appended(audit_log)
+        _set_up(file, shared, json_lines)
+        audit.addHandler(file)
+    # The HTTP client of the openai agent names every request, with its URL; uvicorn every
+    # connection.
+    for chatty in ("httpx2", "httpcore2", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _set_up(
+    handler: logging.Handler,
+    shared: list[structlog.typing.Processor],
+    render: list[structlog.typing.Processor],
+) -> None:
     handler.addFilter(Throttle())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -212,11 +251,24 @@ def configure_logging(
             foreign_pre_chain=shared,
         )
     )
-    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    # The HTTP client of the openai agent names every request, with its URL; uvicorn every
-    # connection.
-    for chatty in ("httpx2", "httpcore2", "uvicorn"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+class AuditFile(logging.handlers.WatchedFileHandler):
+    """A file that its owner alone may read; opened anew when it was moved away (logrotate)."""
+
+    def _open(self) -> TextIOWrapper:
+        # not by Path, which knows no modes
+        return os.fdopen(os.open(self.baseFilename, FLAGS, 0o600), "a", encoding="utf-8")
+
+
+def _appended(path: str) -> logging.Handler:
+    try:
+        return AuditFile(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the audit log {path} cannot be written ({error.strerror}): "
+            "choose another file by --audit-log."
+        ) from error
 
 
 def redact(_logger: object, _method: str, event: EventDict) -> EventDict:
@@ -232,8 +284,10 @@ def redact(_logger: object, _method: str, event: EventDict) -> EventDict:
 class Throttle(logging.Filter):
     """Lets ten lines a second of one kind through; the next one says how many were dropped.
 
-    A kind is the logger and the event's text before its values, so a flood of bad frames costs a
-    few lines, and hides nothing else.
+    A kind is the logger and the event's text without its values, so a flood of bad frames costs a
+    few lines, and hides nothing else. Of one logger there are 100 lines a second, whatever they
+    say. In the audit log a kind is the action of one principal, or of one address where nobody is
+    known: nobody's flood takes away another's line.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -241,6 +295,7 @@ class Throttle(logging.Filter):
         self._clock = clock
         self._second = 0
         self._seen: dict[tuple[str, str], int] = {}  # kind -> lines in this second
+        self._loggers: dict[str, int] = {}  # logger -> lines in this second
         self._dropped: dict[tuple[str, str], int] = {}  # kind -> lines dropped since the last one
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -249,22 +304,32 @@ class Throttle(logging.Filter):
         if second != self._second:
             self._second = second
             self._seen.clear()
+            self._loggers.clear()
             if len(self._dropped) > MAX_KINDS:
                 self._dropped.clear()
         message = cast("object", record.msg)  # structlog's lines arrive as a dict
         fields = cast("EventDict", message) if isinstance(message, dict) else None
         text = str(record.msg if fields is None else fields["event"])
-        kind = (record.name, text[:KIND_CHARS])
+        audited = record.name == AUDIT and fields is not None
+        what = _who_did(fields) if audited and fields else _NAMES.sub("#", text)[:KIND_CHARS]
+        kind = (record.name, what)
         seen = self._seen[kind] = self._seen.get(kind, 0) + 1
-        if seen > LINES_PER_SECOND:
+        lines = 0 if audited else self._loggers.get(record.name, 0)
+        if seen > LINES_PER_SECOND or lines >= LOGGER_LINES_PER_SECOND:
             self._dropped[kind] = self._dropped.get(kind, 0) + 1
             return False
+        self._loggers[record.name] = lines + 1
         if dropped := self._dropped.pop(kind, 0):
             if fields is not None:
                 fields["dropped"] = dropped
             else:
                 record.msg = f"{text} ({dropped} more of these were dropped)"
         return True
+
+
+def _who_did(fields: EventDict) -> str:
+    who = (fields.get("tenant"), fields.get("subject")) if "subject" in fields else ()
+    return repr((fields.get("action"), fields.get("outcome"), who or fields.get("address")))
 
 
 def _json_text(value: object, **_options: object) -> str:

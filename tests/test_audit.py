@@ -17,9 +17,12 @@ from protocol.values import Principal
 def lines() -> Iterator[io.StringIO]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    chatty = logging.getLogger("uvicorn")
+    was = chatty.level
     stream = io.StringIO()
     configure_logging("info", "json", stream)
     yield stream
+    chatty.setLevel(was)
     root.handlers[:], root.level = handlers, level
     structlog.reset_defaults()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.limits import Strikes, TokenBucket
+from gateway.limits import Buckets, Strikes, TokenBucket
 
 
 class ManualClock:
@@ -40,3 +40,26 @@ def test_strikes_count_within_their_time(gap: float, too_many: bool) -> None:
     assert not strikes.strike()
     clock.now += gap
     assert strikes.strike() is too_many
+
+
+def test_each_has_a_bucket_of_its_own() -> None:
+    clock = ManualClock()
+    buckets = Buckets[str](rate=1, burst=2, clock=clock)
+    assert [buckets.take("a") for _ in range(3)] == [True, True, False]
+    assert not buckets.has("a")
+    assert buckets.has("b")
+    assert buckets.take("b")
+    clock.now += 1
+    assert buckets.has("a")
+    assert buckets.take("a")
+
+
+def test_only_those_used_last_are_remembered() -> None:
+    buckets = Buckets[str](rate=1, burst=1, most=2, clock=ManualClock())
+    assert buckets.take("a")
+    assert buckets.take("b")
+    assert not buckets.take("a")  # used again: b is the oldest now
+    assert buckets.take("c")
+    assert len(buckets) == 2
+    assert not buckets.has("a")
+    assert buckets.take("b")

@@ -31,6 +31,18 @@ def test_lists_may_be_joined_by_commas_and_repeated() -> None:
     assert settings.allowed_origins == ("https://a.example", "http://localhost:3000", "null")
 
 
+def test_origins_are_as_browsers_write_them() -> None:
+    given = ("HTTPS://App.Example.com:443/", "http://a.example:80", "https://[::1]:8443", "Null")
+    assert Settings(allowed_origins=given).allowed_origins == (
+        *("https://app.example.com", "http://a.example", "https://[::1]:8443", "null"),
+    )
+
+
+def test_proxies_are_addresses_and_networks() -> None:
+    settings = Settings(trusted_proxies=("10.0.0.7, 10.1.0.0/16", "2001:db8::/48"))
+    assert settings.trusted_proxies == ("10.0.0.7", "10.1.0.0/16", "2001:db8::/48")
+
+
 def test_a_person_gets_more_time_to_say_hello() -> None:
     assert Settings().hello_timeout_ms == 60_000
     assert Settings(auth="jwt", auth_secret=SECRET).hello_timeout_ms == 5_000
@@ -52,6 +64,12 @@ def test_a_person_gets_more_time_to_say_hello() -> None:
         ({"auth": "jwt", "auth_secret": "short"}, "openssl rand -hex 32"),
         ({"allowed_origins": ("*",)}, "https://app.example.com"),
         ({"allowed_origins": ("https://a.example/path",)}, "without a path"),
+        ({"allowed_origins": ("https://ann@a.example",)}, "https://app.example.com"),
+        ({"allowed_origins": ("https://a.example?b",)}, "https://app.example.com"),
+        ({"allowed_origins": ("a.example",)}, "https://app.example.com"),
+        ({"trusted_proxies": ("proxy.example",)}, "10.0.0.7 or 10.0.0.0/24"),
+        ({"trusted_proxies": ("10.0.0.7/24",)}, "10.0.0.7 or 10.0.0.0/24"),
+        ({"trusted_proxies": ("*",)}, "10.0.0.7 or 10.0.0.0/24"),
         ({"lease_renew_ms": 20_000}, "renewed well before"),
     ],
 )

@@ -1,18 +1,30 @@
 """Metrics are counted once per gateway; logs are one line an event, without secrets."""
 
 import io
+import itertools
 import json
 import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.telemetry import LINES_PER_SECOND, Metrics, Throttle, configure_logging
+from gateway import audit
+from gateway.errors import ConfigurationError
+from gateway.telemetry import (
+    AUDIT,
+    LINES_PER_SECOND,
+    LOGGER_LINES_PER_SECOND,
+    Metrics,
+    Throttle,
+    configure_logging,
+)
+from protocol.values import Principal
 
 CANARY = "eyJ-canary"
 
@@ -64,10 +76,13 @@ def log() -> Iterator[io.StringIO]:
     """Logging as a process has it, put back afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    chatty = logging.getLogger("uvicorn")
+    was = chatty.level
     stream = io.StringIO()
     root.handlers.clear()
     configure_logging("info", "json", stream)
     yield stream
+    chatty.setLevel(was)
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
@@ -123,6 +138,82 @@ def test_a_flood_is_throttled_and_counted() -> None:
     record = write("bad frame")
     assert record is not None
     assert record.getMessage() == f"bad frame ({500 - LINES_PER_SECOND} more of these were dropped)"
+
+
+class Flood:
+    """Lines that go through a throttle, at a time that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = 5.0
+        self._throttle = Throttle(lambda: self.now)
+
+    def write(self, event: str | dict[str, Any], logger: str = "a") -> bool:
+        """Whether it is written."""
+        record = logging.LogRecord(logger, logging.INFO, "", 0, event, None, None)
+        return self._throttle.filter(record)
+
+
+def test_values_in_a_text_do_not_make_it_another() -> None:
+    flood = Flood()
+    for text in ("session s_{} is late", "{}", "10.0.0.{}:80 came", "x-{}-y: lost"):
+        written = sum(flood.write(text.format(n)) for n in range(1_000))
+        assert written <= LINES_PER_SECOND, text
+    assert sum(flood.write({"event": f"run r_{n} ended"}) for n in range(1_000)) <= LINES_PER_SECOND
+
+
+def test_a_logger_has_so_many_lines_whatever_they_say() -> None:
+    flood = Flood()
+    words = ["".join(letters) for letters in itertools.product("abcdefgh", repeat=4)]
+    assert sum(flood.write(word) for word in words) == LOGGER_LINES_PER_SECOND
+    assert flood.write("of another", "b")
+    flood.now += 1
+    assert flood.write("again")
+
+
+def test_in_the_audit_log_nobody_hides_another() -> None:
+    flood = Flood()
+
+    def line(action: str, **who: str) -> dict[str, Any]:
+        return {"event": "audit", "action": action, "outcome": "refused", **who}
+
+    for who in ({"tenant": "acme", "subject": "mallory"}, {"address": "6.6.6.6"}):
+        written = sum(flood.write(line("refuse", **who), AUDIT) for _ in range(1_000))
+        assert written == LINES_PER_SECOND
+    assert sum(flood.write(f"noise {n}", "a") for n in range(1_000)) == LINES_PER_SECOND
+    assert flood.write(line("refuse", tenant="acme", subject="ann"), AUDIT)
+    assert flood.write(line("refuse", address="7.7.7.7"), AUDIT)
+    assert flood.write(line("delete", tenant="acme", subject="mallory"), AUDIT)
+    many = [line("authenticate", address=f"9.9.{n // 250}.{n % 250}") for n in range(1_000)]
+    assert sum(flood.write(each, AUDIT) for each in many) == 1_000
+    flood.now += 1
+    told = line("refuse", address="6.6.6.6")
+    assert flood.write(told, AUDIT)
+    assert told["dropped"] == 1_000 - LINES_PER_SECOND
+
+
+@pytest.mark.usefixtures("log")
+def test_the_audit_log_may_have_a_file(tmp_path: Path) -> None:
+    stream, file = io.StringIO(), tmp_path / "audit.jsonl"
+    ann = Principal("acme", "ann")
+    configure_logging("error", "console", stream, audit_log=str(file))
+    audit.record("delete", "ok", ann, session="s_1")
+    logging.getLogger("b").error("something else")
+    file.rename(tmp_path / "old")
+    audit.record("delete", "ok", ann, session="s_2")
+    old, new = (json.loads(path.read_text()) for path in (tmp_path / "old", file))
+    assert (old["session"], new["session"]) == ("s_1", "s_2")
+    assert (old["action"], old["tenant"], old["subject"]) == ("delete", "acme", "ann")
+    assert "s_1" not in stream.getvalue()
+    assert "something else" in stream.getvalue()
+    assert file.stat().st_mode & 0o077 == 0
+    configure_logging("error", "json", stream)  # back among the others, whatever the level
+    audit.record("delete", "ok", ann, session="s_3")
+    assert "s_3" in stream.getvalue()
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="--audit-log"):
+        configure_logging(audit_log=str(tmp_path / "no" / "audit.jsonl"))
 
 
 def test_a_terminal_gets_readable_lines() -> None:

@@ -9,6 +9,7 @@ from gateway.server import open_listener
 from gateway.settings import DEFAULT_PORT
 
 BACKLOG = 2_048
+LAST_PORT = 65_535
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 
 
@@ -26,6 +27,32 @@ def listen(host: str, port: int | None, *, any_port: bool = False) -> socket.soc
         if any_port and port is None and error.errno == errno.EADDRINUSE:
             return _bind(host, 0)
         raise ConfigurationError(_remedy(host, port or DEFAULT_PORT, error)) from error
+
+
+def admin_listeners(host: str, port: int | None, count: int) -> list[socket.socket]:
+    """One for each of so many processes, on `port` and those after it; none without a port.
+
+    Raises:
+        ConfigurationError: as `listen`, or the last of the ports is above 65535.
+    """
+    if port is None:
+        return []
+    if port + count - 1 > LAST_PORT:
+        raise ConfigurationError(
+            f"admin_port {port} and {count - 1} more are above {LAST_PORT}: choose a lower one."
+        )
+    made: list[socket.socket] = []
+    try:
+        for at in range(count):
+            made.append(_bind(host, port and port + at))  # noqa: PERF401 - closed if one fails
+    except OSError as error:
+        for listener in made:
+            listener.close()
+        text = _remedy(host, port + len(made), error)
+        raise ConfigurationError(
+            text.replace("--port", "--admin-port").replace("--host", "--admin-host")
+        ) from error
+    return made
 
 
 def http_url(listener: socket.socket) -> str:

@@ -26,8 +26,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 RESTART_S = 1.0
 CANNOT_START = 2
 
-Child = Callable[[int], int]
-"""Serves until it is told to end; given the descriptor that is readable once the parent is gone."""
+Child = Callable[[int, int], int]
+"""Serves until it is told to end; given the descriptor that is readable once the parent is gone,
+and which of the children it is, 0, 1 …: one that takes another's place has its number."""
 
 
 class Supervisor:
@@ -47,7 +48,8 @@ class Supervisor:
             )
         self._child = child
         self._count = count
-        self._started: dict[int, float] = {}  # pid of a running child -> when it was started
+        # pid of a running child -> when it was started, and its number
+        self._started: dict[int, tuple[float, int]] = {}
         self._tell_ending = ending  # called once, in a signal handler
         self._hung_up = hung_up  # says what to hand on; None: SIGHUP is not ours
         self._ending = False
@@ -61,8 +63,8 @@ class Supervisor:
             signal.signal(number, self._hand_on)
         if self._hung_up is not None:
             signal.signal(signal.SIGHUP, self._reload)
-        for _ in range(self._count):
-            self._start()
+        for number in range(self._count):
+            self._start(number)
         while self._started:
             pid, status = self._wait()
             if pid in self._started:
@@ -79,7 +81,7 @@ class Supervisor:
         finally:
             signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
 
-    def _start(self) -> None:
+    def _start(self, number: int) -> None:
         """A child, unless all are to end: nobody would tell one that starts after the signal."""
         sys.stdout.flush()
         sys.stderr.flush()
@@ -87,18 +89,18 @@ class Supervisor:
         if not self._ending:
             pid = os.fork()
             if pid == 0:
-                self._become_child()
-            self._started[pid] = time.monotonic()
+                self._become_child(number)
+            self._started[pid] = time.monotonic(), number
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
-    def _become_child(self) -> NoReturn:
+    def _become_child(self, child: int) -> NoReturn:
         code = 1
         try:
             os.close(self._alive)
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            code = self._child(self._parent_gone)
+            code = self._child(self._parent_gone, child)
         except Exception:
             log.exception("process_failed")
         finally:
@@ -107,7 +109,8 @@ class Supervisor:
             os._exit(code)
 
     def _ended(self, pid: int, code: int) -> None:
-        lived_s = time.monotonic() - self._started.pop(pid)
+        started, number = self._started.pop(pid)
+        lived_s = time.monotonic() - started
         if self._ending:
             unharmed = code in (0, -signal.SIGTERM)  # the latter: ended before it could start
             self._exit_code = self._exit_code or (0 if unharmed else abs(code))
@@ -118,7 +121,7 @@ class Supervisor:
             return
         log.error("process_ended", pid=pid, exit_code=code, lived_s=round(lived_s, 1))
         time.sleep(max(0.0, RESTART_S - lived_s))
-        self._start()
+        self._start(number)
 
     def _reload(self, _number: int, _frame: FrameType | None) -> None:
         assert self._hung_up is not None

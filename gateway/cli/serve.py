@@ -5,6 +5,7 @@ told where it listens, and ended. Their help is in `words`.
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -20,15 +21,23 @@ import uvloop
 
 from gateway import __version__
 from gateway.app import Gateway, GatewayWorker
-from gateway.cli.listener import http_url, listen
+from gateway.cli.listener import admin_listeners, http_url, listen
 from gateway.cli.options import Read
 from gateway.cli.processes import CANNOT_START, SIGNALS, Supervisor
 from gateway.cli.reload import Configuration, heed, keep_waiting
 from gateway.cli.watchdog import Watchdog
 from gateway.delivery.resources import raise_descriptor_limit
 from gateway.errors import ConfigurationError, GatewayError
-from gateway.server import Asked, make_server
-from gateway.settings import LIST, PROCESS, RUNS, Millis, Settings, WorkerSettings
+from gateway.server import Asked, beside, make_server
+from gateway.settings import (
+    LIST,
+    PROCESS,
+    RUNS,
+    Millis,
+    Settings,
+    WorkerSettings,
+    is_loopback,
+)
 from gateway.telemetry import Metrics, configure_logging
 
 log = structlog.stdlib.get_logger("gateway.cli")
@@ -112,12 +121,14 @@ def _configuration(
 
 def _serve(configuration: Configuration[T], *, demo: bool) -> int:
     settings = configuration.settings
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, audit_log=settings.audit_log)
+    _warn_if_open(settings)
     keep_waiting()
     raise_descriptor_limit()
     listener = listen(settings.host, settings.port, any_port=demo)
+    admin = admin_listeners(settings.admin_host, settings.admin_port, settings.processes)
 
-    def process(parent_gone: int | None = None) -> int:
+    def process(parent_gone: int | None = None, index: int = 0) -> int:
         try:
             settings = configuration.settings  # a child may be started after they have changed
             metrics = Metrics() if parent_gone is None else Metrics(process=str(os.getpid()))
@@ -125,7 +136,8 @@ def _serve(configuration: Configuration[T], *, demo: bool) -> int:
 
             async def serving(watchdog: Watchdog) -> None:
                 heed(configuration, gateway.apply)
-                await _until_told(gateway, listener, parent_gone, watchdog)
+                mine = admin[index] if admin else None
+                await _until_told(gateway, listener, mine, parent_gone, watchdog)
 
             return _run(serving, gateway)
         except GatewayError as error:
@@ -134,7 +146,9 @@ def _serve(configuration: Configuration[T], *, demo: bool) -> int:
             print(f"agent-gateway: {error}", file=sys.stderr)
             return CANNOT_START
 
-    with listener:
+    with listener, contextlib.ExitStack() as opened:
+        for one in admin:
+            opened.enter_context(one)
         if settings.processes == 1:
             return process()
         # While the children drain nobody may be let in by the parent's copy of the socket.
@@ -151,8 +165,24 @@ def _page(url: str, agents: Collection[str]) -> str:
     return f"{url}?{urlencode([('agent', name) for name in offered])}"
 
 
+def _warn_if_open(settings: Settings) -> None:
+    if settings.auth != "none" or is_loopback(settings.host):
+        return
+    log.warning("everybody_is_let_in", host=settings.host, auth="none")
+    print(
+        f"agent-gateway: WARNING: --auth none --insecure on {settings.host}: whoever reaches this "
+        "address may read and do everything, from any web page. Use --auth jwt.",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
 async def _until_told(
-    gateway: Gateway, listener: socket.socket, parent_gone: int | None, watchdog: Watchdog
+    gateway: Gateway,
+    listener: socket.socket,
+    admin: socket.socket | None,
+    parent_gone: int | None,
+    watchdog: Watchdog,
 ) -> None:
     server = make_server(
         gateway.app,
@@ -177,7 +207,12 @@ async def _until_told(
         log.info("gateway_started", url=url, version=__version__, agents=sorted(gateway.agents))
         if gateway.demo:
             print(_page(url, gateway.agents), flush=True)
-        await server.serve(sockets=[listener])
+        if admin is None:
+            await server.serve(sockets=[listener])
+            return
+        log.info("admin_started", url=http_url(admin))
+        async with beside(gateway.admin_app, gateway.settings, admin):
+            await server.serve(sockets=[listener])
 
 
 def _run(main: Callable[[Watchdog], Coroutine[Any, Any, None]], gateway: GatewayWorker) -> int:

@@ -3,6 +3,7 @@
 When they are answered, in which order, and how a refusal looks is the connection's business.
 """
 
+from gateway import audit
 from gateway.delivery.subscriptions import Subscriptions
 from gateway.sessions.store import Origin, Store
 from protocol import commands as cmd
@@ -39,7 +40,39 @@ async def answer(
             rows, more = await store.sessions(principal, frame.limit, frame.before)
             return Ok(id=frame.id, sessions=rows, more=more)
         case _:
-            return await store.submit(frame, Origin(principal, client))
+            return await carry_out(store, frame, Origin(principal, client))
+
+
+async def carry_out(store: Store, command: cmd.DecidedCommand, origin: Origin) -> Ok:
+    """`Store.submit`, with a line in the audit log for what an auditor asks for.
+
+    A repeat has a line of its own, with the same `command`.
+    """
+    ok = await store.submit(command, origin)
+    match command:
+        case cmd.ApprovalRespond():
+            _record(command.decision, command, origin, approval=command.approval)
+        case cmd.RunInterrupt():
+            _record("interrupt", command, origin, run=command.run)
+        case cmd.SessionDelete():
+            _record("delete", command, origin)
+        case _:
+            pass
+    return ok
+
+
+def _record(
+    action: audit.Action, command: cmd.SessionCommand, origin: Origin, **names: str | None
+) -> None:
+    audit.record(
+        action,
+        "ok",
+        origin.principal,
+        session=command.session,
+        command=command.id,
+        client=origin.client or None,
+        **names,
+    )
 
 
 async def _messages(frame: cmd.SessionMessages, store: Store, subscriptions: Subscriptions) -> Ok:

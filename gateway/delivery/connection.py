@@ -14,12 +14,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from gateway import __version__
+from gateway import __version__, audit
 from gateway.auth import Authenticator, Grant
+from gateway.delivery.addresses import Addresses, Visit
 from gateway.delivery.admission import Admission
 from gateway.delivery.answers import Asked, answer
 from gateway.delivery.control import Control
 from gateway.delivery.hub import Hub
+from gateway.delivery.identify import identify
 from gateway.delivery.lanes import Job, Lanes
 from gateway.delivery.outbox import Outbox
 from gateway.delivery.peer import Peer
@@ -37,12 +39,15 @@ from protocol import frames as down
 from protocol.codec import decode_up, encode, error_frame
 from protocol.codes import CLOSES
 from protocol.errors import ProtocolError, malformed
+from protocol.values import Principal
 
 MALFORMED_LIMIT, MALFORMED_WITHIN_S = 10, 60.0
 FLOOD_LIMIT, FLOOD_WITHIN_S = 50, 10.0
 SMALL_COST = 0.1  # of an ack or a pong, against a command's 1
 EXPIRING_S = 60.0
 EXPIRED_S = 25.0
+CLOSES_FOR = {"auth.forbidden": 4403, "rate.limited": 4479}
+"""What ends a connection whose hello is refused; any other refusal: 4401."""
 GONE = 1005
 """Stands for a client that left by itself, however it did: no close code of ours."""
 CONTROL_LANE = "."
@@ -69,6 +74,7 @@ class Delivery:
     admission: Admission
     control: Control
     auth: Authenticator
+    addresses: Addresses = field(default_factory=Addresses)
     settings: Settings = field(default_factory=Settings)
     metrics: Metrics = field(default_factory=Metrics)
     clock: Clock = time.monotonic
@@ -82,12 +88,13 @@ class Connection:
     __slots__ = (
         *("_before_hello", "_blocked_since", "_bucket", "_failures", "_floods", "_grant"),
         *("_counts", "_in", "_lanes", "_malformed", "_outbox", "_peer", "_pinged_at"),
-        *("_subscriptions", "_told_expiring", "client", "close_code", "id", "wake"),
+        *("_subscriptions", "_told_expiring", "_visit", "client", "close_code", "id", "wake"),
     )
 
-    def __init__(self, peer: Peer, delivery: Delivery) -> None:
+    def __init__(self, peer: Peer, delivery: Delivery, visit: Visit | None = None) -> None:
         self._peer = peer
         self._in = delivery
+        self._visit = visit or Visit()
         settings, clock = delivery.settings, delivery.clock
         self.id = delivery.new_id("x")
         self.client = ""
@@ -130,6 +137,8 @@ class Connection:
             metrics.connections.dec()
             metrics.closed(self.close_code or GONE)
             principal = self._grant.principal if self._grant else None
+            if principal is not None:
+                self._audit("disconnect", "ok", principal, code=self.close_code)
             roster.leave(self, principal, self.client)
             if self._subscriptions is not None:
                 self._subscriptions.close()
@@ -259,19 +268,22 @@ class Connection:
             self.close(1012)
             return
         try:
-            grant = await self._in.auth.authenticate(hello.token)
+            grant = await self._identify(hello.token)
         except ProtocolError as error:
             self._send(error_frame(error))
-            self.close(4403 if error.code == "auth.forbidden" else 4401)
+            self.close(CLOSES_FOR.get(error.code, 4401))
             return
         if self.close_code is not None:
             return
         self.client = hello.client or self._in.new_id("tab")
         place = self._in.control.place(self.id)
         if not self._in.roster.join(self, grant.principal, self.client, place):
+            self._audit("connect", "refused", grant.principal, code=4480)
             self.close(4480)
             return
         self._grant = grant
+        self._visit.known()
+        self._audit("connect", "ok", grant.principal)
         if hello.client:
             tell = partial(self._in.control.supersede, grant.principal, self.client, place)
             self._work(CONTROL_LANE, tell)
@@ -300,6 +312,26 @@ class Connection:
             self._queue(
                 options, options.session, partial(self._subscriptions.subscribe, options, None)
             )
+
+    async def _identify(self, token: str | None) -> Grant:
+        return await identify(self._in.auth, self._in.addresses, token, self._visit.address)
+
+    def _audit(
+        self,
+        action: audit.Action,
+        outcome: audit.Outcome,
+        principal: Principal,
+        code: int | None = None,
+    ) -> None:
+        audit.record(
+            action,
+            outcome,
+            principal,
+            client=self.client,
+            connection=self.id,
+            address=self._visit.address or None,
+            code=code,
+        )
 
     def _welcome(self, grant: Grant) -> None:
         settings = self._in.settings
@@ -387,7 +419,7 @@ class Connection:
     async def _refresh(self, frame: cmd.AuthRefresh) -> down.Ok | None:
         assert self._grant is not None
         assert self._subscriptions is not None
-        grant = await self._in.auth.authenticate(frame.token)
+        grant = await self._identify(frame.token)
         if grant.principal != self._grant.principal:
             self._send(error_frame(ProtocolError("auth.forbidden", id=frame.id)))
             self.close(4403)

@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 import msgspec
 from msgspec import Struct
 
+from gateway import audit
 from gateway.broker.base import Append, Broker, Claimed, Create, Head, Loaded, StoredCommand
 from gateway.errors import (
     BrokerUnavailable,
@@ -332,7 +333,12 @@ class Store:
         try:
             await self.broker.create(create)
         except Exists as known:
-            return await self._existing(command, known, owner, name, key, digest)
+            try:
+                return await self._existing(command, known, owner, name, key, digest)
+            except ProtocolError as error:
+                if known.owner != owner:
+                    _tell_auditor(name, principal, error.code, exists=True)
+                raise
         self._appended(1)
         return Ok(id=command.id, session=name)
 
@@ -364,11 +370,11 @@ class Store:
         try:
             loaded = await self.broker.load(name, after=after, epoch=epoch, command=key)
         except SessionMissing:
-            raise not_found(name) from None
+            raise _refused(name, principal, exists=False) from None
         if loaded.deleted:  # all that is left of it are the stored answers
             mine = principal is not None and loaded.owner == owner_key(principal)
             if not mine or loaded.command is None:
-                raise not_found(name)
+                raise _refused(name, principal, exists=False)
             return new_session(name, loaded.head.epoch, loaded.owner), loaded.command
         if cached is not None and _continues(cached, loaded):
             fold_on(cached, loaded.events)
@@ -378,7 +384,7 @@ class Store:
             size = len(loaded.snapshot or b"")
         self._cache.put(session, size + sum(len(body) for _, body in loaded.events))
         if principal is not None and loaded.owner != owner_key(principal):
-            raise not_found(name)
+            raise _refused(name, principal, exists=True)
         return session, loaded.command
 
     async def _load_or_none(self, name: str) -> Loaded | None:
@@ -405,6 +411,20 @@ class Store:
             except BrokerUnavailable:
                 turn.failures += 1
                 raise
+
+
+def _refused(name: str, principal: Principal | None, *, exists: bool) -> ProtocolError:
+    """`not_found`, with a line in the audit log: one in each case, or the time it takes would tell.
+
+    Nobody is asked by a timer (None), and nothing is told of that.
+    """
+    if principal is not None:
+        _tell_auditor(name, principal, "session.not_found", exists=exists)
+    return not_found(name)
+
+
+def _tell_auditor(name: str, principal: Principal, code: str, *, exists: bool) -> None:
+    audit.record("refuse", "refused", principal, session=name, code=code, exists=exists)
 
 
 def _continues(cached: Session, loaded: Loaded) -> bool:

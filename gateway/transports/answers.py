@@ -3,11 +3,14 @@
 import msgspec
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.types import Scope
 
 from protocol.codec import error_frame
 from protocol.codes import ERRORS
 from protocol.errors import ProtocolError, excerpt, malformed
 from protocol.values import Id
+
+FOR_STATUS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}
 
 
 class Json(Response):
@@ -22,8 +25,12 @@ class Json(Response):
 def refused(error: ProtocolError) -> Response:
     """The `error` frame with the status of its code."""
     status = ERRORS[error.code].http_status
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    return Json(error_frame(error), status, **headers)
+    return Json(error_frame(error), status, **FOR_STATUS.get(status, {}))
+
+
+def too_many_requests() -> Response:
+    """Too many from this address."""
+    return refused(ProtocolError("rate.limited"))
 
 
 def not_let_in(after_s: int) -> Response:
@@ -31,6 +38,14 @@ def not_let_in(after_s: int) -> Response:
     return PlainTextResponse(
         "Too many connections; come again later.\n", 503, {"Retry-After": str(after_s)}
     )
+
+
+def of_api(scope: Scope) -> bool:
+    """Whether it is a request under `/v1/`, wherever the gateway is mounted."""
+    if scope["type"] != "http":
+        return False
+    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    return path.startswith("/v1/")
 
 
 def bearer(request: Request) -> str | None:

@@ -16,11 +16,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.auth import Grant
+from gateway.delivery.answers import carry_out
 from gateway.delivery.connection import Delivery
 from gateway.delivery.refusal import refusal
 from gateway.delivery.subscriptions import granted
 from gateway.sessions.store import Origin
-from gateway.transports.answers import Json, bearer, path_session, refused, unreadable
+from gateway.transports.answers import Json, path_session, refused, unreadable
+from gateway.transports.grants import granted_to
 from gateway.transports.sse import EventsEndpoint
 from protocol import commands as cmd
 from protocol import frames as down
@@ -85,8 +87,7 @@ class SessionsApi:
         async def guarded(request: Request) -> Response:
             session = _known(request.path_params.get("session"))
             try:
-                grant = await self._in.auth.authenticate(bearer(request))
-                return await handler(request, grant)
+                return await handler(request, await granted_to(request, self._in))
             except HTTPException:
                 raise
             except Exception as error:  # noqa: BLE001 - the top of a request; `refusal` logs
@@ -114,7 +115,7 @@ class SessionsApi:
     async def delete(self, request: Request, grant: Grant) -> Response:
         """`DELETE /v1/sessions/{session}`"""
         command = cmd.SessionDelete(id=self._in.new_id("h"), session=path_session(request))
-        ok = await self._in.store.submit(command, Origin(grant.principal, NO_TAB))
+        ok = await carry_out(self._in.store, command, Origin(grant.principal, NO_TAB))
         return Json(encode(ok))
 
     async def list(self, request: Request, grant: Grant) -> Response:
@@ -160,7 +161,7 @@ class SessionsApi:
         if isinstance(command, cmd.SessionMessages):
             found = await self._page(command.session, Page(command.limit, command.before), grant)
             return down.Ok(id=command.id, **found)
-        return await self._in.store.submit(command, Origin(grant.principal, client))
+        return await carry_out(self._in.store, command, Origin(grant.principal, client))
 
     async def _object(self, request: Request) -> dict[str, Any]:
         """The body, a JSON object. Raises `ProtocolError`."""

@@ -14,6 +14,8 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from gateway.transports import headers
+
 PAGES = Path(__file__).parents[1] / "pages"
 CHECKOUT_CLIENT = Path(__file__).parents[2] / "web" / "src"
 
@@ -38,16 +40,14 @@ POLICY = "; ".join(
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
+        # no text becomes markup or code: the pages build their nodes
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
     ]
 )
 HEADERS = {
+    **headers.HEADERS,
     "Content-Security-Policy": POLICY,
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
     "Cache-Control": "no-cache",  # revalidated by its ETag: an edit shows on reload
 }
 

@@ -13,12 +13,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gateway import audit
 from gateway.auth import Grant
+from gateway.delivery.addresses import Visit
 from gateway.delivery.connection import Delivery
 from gateway.delivery.lanes import Job, Lanes
 from gateway.delivery.refusal import refusal
 from gateway.delivery.subscriptions import Subscriptions
-from gateway.transports.answers import bearer, not_let_in, path_session, refused, unreadable
+from gateway.transports.answers import not_let_in, path_session, refused, unreadable
+from gateway.transports.grants import granted_to
+from gateway.transports.proxies import address_of
 from protocol.codec import encode, event_head
 from protocol.commands import SubscriptionOptions
 from protocol.errors import ProtocolError
@@ -49,23 +53,33 @@ class EventsEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers with a stream, or with an error as JSON."""
+        visit = self._in.addresses.visit(address_of(scope))
+        try:
+            await self._answer(visit, scope, receive, send)
+        finally:
+            visit.end()
+
+    async def _answer(self, visit: Visit, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        if (answer := self._refused()) is not None:
+        if (answer := self._refused(visit)) is not None:
             await answer(scope, receive, send)
             return
         try:
-            grant = await self._in.auth.authenticate(bearer(request))
+            grant = await granted_to(request, self._in)
             options = _options(request)
         except Exception as error:  # noqa: BLE001 - the top of a request; `refusal` logs
             await refused(refusal(error, None, None))(scope, receive, send)
             return
-        await EventStream(self._in, grant, options).run(scope, receive, send)
+        visit.known()
+        await EventStream(self._in, grant, options, visit.address).run(scope, receive, send)
 
-    def _refused(self) -> Response | None:
+    def _refused(self, visit: Visit) -> Response | None:
         if self._in.roster.draining:
             return refused(ProtocolError("server.draining"))
-        admission = self._in.admission
-        after_s = RETRY_FULL_S if admission.full else admission.refused()
+        admission, addresses = self._in.admission, self._in.addresses
+        if admission.full or addresses.full(visit.address) or addresses.crowded(visit.address):
+            return not_let_in(RETRY_FULL_S)
+        after_s = admission.refused()
         return None if after_s is None else not_let_in(after_s)
 
 
@@ -84,9 +98,13 @@ def _options(request: Request) -> SubscriptionOptions:
 class EventStream:
     """One stream; to the hub a subscriber, to the roster a member without a client id."""
 
-    def __init__(self, delivery: Delivery, grant: Grant, options: SubscriptionOptions) -> None:
+    def __init__(
+        self, delivery: Delivery, grant: Grant, options: SubscriptionOptions, address: str = ""
+    ) -> None:
         self._in = delivery
         self._grant = grant
+        self._address = address
+        self._id = delivery.new_id("x")  # in the place of a client id, too: each is one of its own
         self._options = options
         self._work = asyncio.Event()
         self._ended = False
@@ -109,8 +127,16 @@ class EventStream:
 
     async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Streams until the client is gone or the gateway ends it."""
-        self._in.roster.enter(self)
+        roster, principal = self._in.roster, self._grant.principal
+        roster.enter(self)
+        joined = False
         try:
+            if not roster.join(self, principal, self._id, self._in.control.place(self._id)):
+                self._audit("connect", "refused")
+                await not_let_in(RETRY_FULL_S)(scope, receive, send)
+                return
+            joined = True
+            self._audit("connect", "ok")
             async with asyncio.TaskGroup() as group:
                 self._lanes = Lanes(group, 4)
                 try:
@@ -123,8 +149,20 @@ class EventStream:
                 await self._pump(send)
                 watcher.cancel()
         finally:
-            self._in.roster.leave(self, None, "")
+            if joined:
+                self._audit("disconnect", "ok")
+            roster.leave(self, principal, self._id)
             self._subscriptions.close()
+
+    def _audit(self, action: audit.Action, outcome: audit.Outcome) -> None:
+        audit.record(
+            action,
+            outcome,
+            self._grant.principal,
+            connection=self._id,
+            address=self._address or None,
+            session=self._options.session,
+        )
 
     def _put(self, session: str, job: Job) -> None:
         if self._lanes is not None:

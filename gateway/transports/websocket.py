@@ -13,14 +13,17 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from gateway.delivery.addresses import Visit
 from gateway.delivery.connection import Connection, Delivery
 from gateway.delivery.peer import Heard, Peer
-from gateway.transports.answers import not_let_in
+from gateway.transports.answers import not_let_in, too_many_requests
+from gateway.transports.proxies import address_of
 from gateway.transports.sockets import SocketPeer, content_of
 from protocol import SUBPROTOCOL
 from protocol.codes import CLOSES
 
 CLOSE_S = 2.0
+CROWDED_S = 5
 OriginCheck = Callable[[HTTPConnection], bool]
 Endpoint = Callable[[WebSocket], Awaitable[None]]
 
@@ -94,22 +97,31 @@ def native_endpoint(delivery: Delivery, allowed: OriginCheck) -> Endpoint:
     """The endpoint of `/v1/ws`. `allowed` says whether a page of that Origin may connect."""
 
     async def endpoint(socket: WebSocket) -> None:
+        visit = delivery.addresses.visit(address_of(socket.scope))
         try:
-            if not await _accepted(socket, allowed, delivery):
+            try:
+                if not await _accepted(socket, allowed, delivery, visit):
+                    return
+            except (WebSocketDisconnect, RuntimeError, OSError):
+                return  # the client did not wait for the answer
+            if (direct := _direct_peer(socket)) is not None:
+                await Connection(direct, delivery, visit).run()
                 return
-        except (WebSocketDisconnect, RuntimeError, OSError):
-            return  # the client did not wait for the answer
-        if (direct := _direct_peer(socket)) is not None:
-            await Connection(direct, delivery).run()
-            return
-        peer = AwaitingPeer(socket, delivery.settings.write_timeout_ms / 1000)
-        await _run_both(Connection(peer, delivery), peer)
+            peer = AwaitingPeer(socket, delivery.settings.write_timeout_ms / 1000)
+            await _run_both(Connection(peer, delivery, visit), peer)
+        finally:
+            visit.end()
 
     return endpoint
 
 
-async def _accepted(socket: WebSocket, allowed: OriginCheck, delivery: Delivery) -> bool:
+async def _accepted(
+    socket: WebSocket, allowed: OriginCheck, delivery: Delivery, visit: Visit
+) -> bool:
     """Answers the handshake; False: with a refusal."""
+    if not delivery.addresses.request(visit.address):
+        await _deny(socket, too_many_requests(), 4479)
+        return False
     if not allowed(socket):
         await _deny(socket, PlainTextResponse("This origin may not connect.\n", 403), 4403)
         return False
@@ -117,10 +129,14 @@ async def _accepted(socket: WebSocket, allowed: OriginCheck, delivery: Delivery)
     if offered and SUBPROTOCOL not in offered:
         await _deny(socket, PlainTextResponse(f"This server speaks {SUBPROTOCOL}.\n", 400), 4406)
         return False
-    if (after_s := delivery.admission.refused()) is not None:
+    after_s = delivery.admission.refused()
+    if after_s is None and delivery.addresses.crowded(visit.address):
+        after_s = CROWDED_S
+    if after_s is not None:
         await _deny(socket, not_let_in(after_s), 1013)
         return False
-    full = delivery.admission.full  # told by a close code: pages see no HTTP status
+    # told by a close code: pages see no HTTP status
+    full = delivery.admission.full or delivery.addresses.full(visit.address)
     await socket.accept(SUBPROTOCOL if offered else None)
     if full:
         delivery.metrics.closed(4480)

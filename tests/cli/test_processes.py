@@ -19,10 +19,10 @@ from gateway.cli.processes import Supervisor
 def say(line):
     os.write(1, line.encode() + b"\\n")  # one write: print's pieces would mix with other children's
 
-def child(parent_gone):
+def child(parent_gone, number):
     try:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        say("up %d" % os.getpid())
+        say("up %d %d" % (os.getpid(), number))
         {body}
     except SystemExit as end:
         return end.code
@@ -59,6 +59,12 @@ def supervised(folder: Path, body: str = WAIT, before: str = "") -> Process:
 def pids(process: Process) -> list[int]:
     lines = process.output().splitlines()
     return [int(line.split()[1]) for line in lines if line.startswith("up ")]
+
+
+def numbers(process: Process) -> list[int]:
+    """Which of the children each of `pids` is."""
+    lines = process.output().splitlines()
+    return [int(line.split()[2]) for line in lines if line.startswith("up ")]
 
 
 def started_at(pid: int) -> float:
@@ -124,9 +130,12 @@ async def test_a_dead_child_is_replaced_but_not_at_once(tmp_path: Path) -> None:
     try:
         await eventually(lambda: len(pids(process)) >= 2, within=30, what="two children")
         first = pids(process)[0]
+        number = numbers(process)[0]
+        assert sorted(numbers(process)) == [0, 1]
         began = started_at(first)
         os.kill(first, signal.SIGKILL)
         await eventually(lambda: len(pids(process)) == 3, what="a third child")
+        assert numbers(process)[2] == number  # the place of the one that died
         assert started_at(pids(process)[2]) - began > RESTART_S - 0.05  # it counts in ticks
         assert "process_ended" in process.output()
         assert await process.terminate() == 0

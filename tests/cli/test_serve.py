@@ -66,6 +66,22 @@ not_one = 7
 """
 
 
+@pytest.mark.parametrize(
+    ("options", "warned"), [(["--insecure", "--host=0.0.0.0"], True), ([], False)]
+)
+async def test_a_loud_warning_when_everybody_is_let_in(
+    gateway: StartGateway, options: list[str], warned: bool
+) -> None:
+    served = await gateway(*options, "--log-level=error")
+    assert await served.terminate() == 0
+    assert ("WARNING: --auth none --insecure on 0.0.0.0" in served.output()) is warned
+    served = await gateway(*options, "--log-format=json")
+    assert await served.terminate() == 0
+    lines = [json.loads(line) for line in served.output().splitlines() if line[0] == "{"]
+    levels = {line["level"] for line in lines if line["event"] == "everybody_is_let_in"}
+    assert levels == ({"warning"} if warned else set())
+
+
 async def test_serve_lives_is_ready_counts_and_ends(gateway: StartGateway) -> None:
     served = await gateway()
     async with httpx2.AsyncClient(base_url=served.http_url, trust_env=False) as client:

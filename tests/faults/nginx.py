@@ -38,6 +38,7 @@ http {{
       proxy_pass http://gateways;
       proxy_http_version 1.1;
       proxy_set_header Host $http_host;
+      {forwarded}
       proxy_set_header Upgrade $http_upgrade;
       proxy_set_header Connection $connection_upgrade;
       proxy_next_upstream error timeout http_503;
@@ -48,12 +49,20 @@ http {{
 }}
 """
 
+FORWARDED = "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"
+"""With `forwards` it tells the client's address, as a gateway that trusts it wants."""
+
 
 class Nginx(Process):
     """A load balancer over gateways on these ports of this machine."""
 
     def __init__(
-        self, folder: Path, ports: Sequence[int], *, read_timeout_ms: int = 60_000
+        self,
+        folder: Path,
+        ports: Sequence[int],
+        *,
+        read_timeout_ms: int = 60_000,
+        forwards: bool = False,
     ) -> None:
         self.port = free_port()
         servers = (f"server 127.0.0.1:{port} max_fails=0;" for port in ports)
@@ -62,6 +71,7 @@ class Nginx(Process):
             port=self.port,
             servers="\n    ".join(servers),
             read_timeout_ms=read_timeout_ms,
+            forwarded=FORWARDED if forwards else "",
         )
         file = folder / f"nginx-{self.port}.conf"
         super().__init__(

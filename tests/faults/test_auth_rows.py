@@ -22,7 +22,7 @@ from tests.faults.conftest import Replica, Replicate
 from tests.faults.faketime import FakeClock
 from tests.faults.producer import Story, script
 from tests.faults.trial import trial
-from tests.support.processes import GatewayProcess, Valkey
+from tests.support.processes import GatewayProcess, Valkey, free_port
 from tests.support.wire import Frame, Tab, new_id
 
 SECRET = "0123456789abcdef" * 3
@@ -238,10 +238,11 @@ async def test_A7_a_cookie_is_nobody(guarded: Replica, name: str) -> None:
 # --- A9
 
 
-async def test_A9_a_token_is_nowhere_to_be_read(gateway: StartGateway, tmp_path: Path) -> None:
+async def test_A9_a_token_is_nowhere_to_be_read(gateway: StartGateway) -> None:
     """At the most talkative log level, in every place a token may be put by mistake."""
+    port = free_port()
     served = await gateway(
-        "--auth", "jwt", "--agents", "scripted", "--log-level", "debug",
+        *("--auth", "jwt", "--agents", "scripted", "--log-level", "debug"), f"--admin-port={port}",
         environment={"AGENT_GATEWAY_AUTH_SECRET": SECRET},
     )  # fmt: skip
     good, bad = token("canary"), crafted({**GOOD, "exp": 1_700_000_000})
@@ -265,7 +266,7 @@ async def test_A9_a_token_is_nowhere_to_be_read(gateway: StartGateway, tmp_path:
                     lambda f: f["type"] == "welcome" or f.get("code", "")[:4] == "auth"
                 )
                 told += [json.dumps(frame) for frame in tab.frames]
-        told.append((await http.get("/metrics")).text)
+        told.append((await http.get(f"http://127.0.0.1:{port}/metrics")).text)
     await served.terminate()
     told.append(served.output())
     for canary in (good, bad):

@@ -19,6 +19,7 @@ from starlette.routing import WebSocketRoute
 from gateway.auth import Authenticator, NoAuth
 from gateway.broker.base import Append, Broker
 from gateway.broker.memory import MemoryBroker
+from gateway.delivery.addresses import Addresses
 from gateway.delivery.admission import Admission
 from gateway.delivery.connection import Connection, Delivery
 from gateway.delivery.control import Control
@@ -92,6 +93,7 @@ async def in_process(
         admission=Admission(settings, roster, resources=resources, clock=clock),
         control=Control(broker, roster),
         auth=auth or NoAuth(),
+        addresses=Addresses(settings, clock=clock),
         settings=settings,
         clock=clock,
         wall=wall,

@@ -3,6 +3,7 @@
 import httpx2
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
 
 from gateway.telemetry import Metrics
 from gateway.transports.health import health_routes
@@ -35,3 +36,22 @@ async def test_metrics_are_prometheus_text() -> None:
 async def test_they_are_for_reading_only() -> None:
     async with client(None) as machine:
         assert (await machine.post("/metrics")).status_code == 405
+
+
+async def test_who_may_not_see_them_finds_nothing() -> None:
+    async def may(request: Request) -> bool:
+        return request.headers.get("x-name") == "ann"
+
+    transport = httpx2.ASGITransport(
+        app=Starlette(routes=health_routes(lambda: None, Metrics(), may))
+    )
+    async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as machine:
+        nothing = await machine.get("/nothing")
+        for method in ("GET", "HEAD", "POST", "OPTIONS", "PURGE"):
+            hidden = await machine.request(method, "/metrics")
+            assert hidden.status_code == 404, method
+            assert hidden.headers == nothing.headers
+        ann = {"X-Name": "ann"}
+        assert "agent_gateway" in (await machine.get("/metrics", headers=ann)).text
+        assert (await machine.post("/metrics", headers=ann)).status_code == 405
+        assert (await machine.get("/healthz")).status_code == 200

@@ -6,7 +6,8 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 
 from gateway.settings import Settings
 from gateway.transports.origins import OriginCheck, OriginGuard
@@ -31,11 +32,26 @@ JWT = Settings(
         ("", False),
         ("https://gateway.example@evil.example", False),
         ("ftp://gateway.example", False),
+        ("HTTPS://app.example.com", False),
+        ("https://APP.example.com", False),
+        ("https://app.example.com.", False),
+        ("https://app.example.com:443", False),
+        ("https://app.example.com/", False),
+        ("https://app.example.com#", False),
+        ("https://app.example.com, https://app.example.com", False),
+        ("https://app.example.com https://evil.example", False),
+        ("https://app.example.com\t", False),
+        ("https://app。example.com", False),
+        ("https://gateway.example.", False),
+        ("https://gateway.example:8443", False),
+        ("//app.example.com", False),
+        ("app.example.com", False),
     ],
 )
 def test_pages_of_allowed_origins(origin: str | None, accepted: bool) -> None:
-    headers = {"host": "gateway.example", **({} if origin is None else {"origin": origin})}
-    assert OriginCheck(JWT).accepts(Headers(headers)) is accepted
+    raw = [(b"host", b"gateway.example")]
+    raw += [] if origin is None else [(b"origin", origin.encode())]
+    assert OriginCheck(JWT).accepts(Headers(raw=raw)) is accepted
 
 
 @pytest.mark.parametrize("host", [None, "", "[::1", "null"])
@@ -59,6 +75,12 @@ def test_every_one_of_several_origins_must_be_allowed() -> None:
         ("[::1]:8000", True),
         ("evil.example:8000", False),
         ("127.0.0.1.evil.example", False),
+        ("localhost.evil.example", False),
+        ("localhost.", False),
+        ("127.0.0.1@evil.example", False),
+        ("127.1", False),
+        ("2130706433", False),
+        ("0.0.0.0:8000", False),
         ("", False),
     ],
 )
@@ -75,9 +97,6 @@ def test_insecure_takes_any_name() -> None:
 
 
 async def test_the_guard_keeps_them_from_the_api_alone() -> None:
-    async def answer(_request: Request) -> Response:
-        return PlainTextResponse("here")
-
     app = Starlette(routes=[Route("/v1/sessions", answer), Route("/healthz", answer)])
     transport = httpx2.ASGITransport(app=OriginGuard(app, OriginCheck(JWT)))
     headers = {"Origin": "https://evil.example"}
@@ -99,3 +118,110 @@ def test_other_origins_from_now_on() -> None:
     assert check.accepts(there)
     check.allow([])
     assert not check.accepts(there)
+
+
+@pytest.mark.parametrize(
+    ("site", "origin", "accepted"),
+    [
+        ("cross-site", None, False),
+        ("same-site", None, False),
+        ("same-origin", None, True),
+        ("none", None, True),  # typed by a person
+        (None, None, True),  # no browser
+        ("cross-site", "https://app.example.com", True),
+        ("same-site", "http://gateway.example", True),
+        ("cross-site", "https://evil.example", False),
+        ("same-origin", "https://evil.example", False),
+    ],
+)
+def test_what_a_browser_says_of_a_request_without_an_origin(
+    site: str | None, origin: str | None, accepted: bool
+) -> None:
+    given = {"host": "gateway.example", "sec-fetch-site": site, "origin": origin}
+    headers = Headers({name: value for name, value in given.items() if value is not None})
+    assert OriginCheck(JWT).accepts(headers) is accepted
+
+
+@pytest.mark.parametrize(("told", "ours"), [(None, "http https"), ("https", "https")])
+def test_our_own_pages_have_the_scheme_that_the_proxy_tells(told: str | None, ours: str) -> None:
+    for scheme in ("http", "https"):
+        headers = Headers({"host": "gateway.example", "origin": f"{scheme}://gateway.example"})
+        assert OriginCheck(JWT).accepts(headers, told) is (scheme in ours.split())
+
+
+# --- the guard, with what a page can make a browser send
+
+
+async def answer(_request: Request) -> Response:
+    return PlainTextResponse("here")
+
+
+def site(check: OriginCheck, host: str, prefix: str = "") -> httpx2.AsyncClient:
+    routes = [Route("/v1/sessions", answer, methods=["GET", "POST"])]
+    app: ASGIApp = OriginGuard(Starlette(routes=routes), check)
+    if prefix:
+        app = Starlette(routes=[Mount(prefix, app)])
+    transport = httpx2.ASGITransport(app=app)
+    return httpx2.AsyncClient(transport=transport, base_url=f"http://{host}{prefix}")
+
+
+SIMPLE = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""]
+
+
+@pytest.mark.parametrize("kind", [*SIMPLE, "text/plain; application/json", "application/jsonp"])
+@pytest.mark.parametrize("prefix", ["", "/gw"])
+async def test_a_form_cannot_post(kind: str, prefix: str) -> None:
+    """Whatever the browser says of where it comes from, or if it says nothing."""
+    async with site(OriginCheck(Settings()), "127.0.0.1:8000", prefix) as client:
+        headers = {"Content-Type": kind} if kind else {}
+        refused = await client.post("/v1/sessions", content=b"{}", headers=headers)
+        assert (refused.status_code, refused.json()["code"]) == (415, "frame.malformed")
+        for name, value in (("Origin", "http://evil"), ("Sec-Fetch-Site", "cross-site")):
+            refused = await client.post("/v1/sessions", headers={**headers, name: value})
+            assert (refused.status_code, refused.json()["code"]) == (403, "auth.forbidden")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "application/json"},
+        {"Content-Type": "Application/JSON ; charset=utf-8"},
+        {"Authorization": "Bearer x"},
+        {"Authorization": "Bearer x", "Content-Type": "text/plain"},
+    ],
+)
+async def test_what_needs_a_preflight_can(headers: dict[str, str]) -> None:
+    async with site(OriginCheck(Settings()), "127.0.0.1:8000") as client:
+        assert (await client.post("/v1/sessions", headers=headers)).text == "here"
+
+
+PREFLIGHT = {
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "content-type",
+}
+
+
+async def test_pages_of_allowed_origins_may_read() -> None:
+    page = {"Origin": "https://app.example.com"}
+    async with site(OriginCheck(JWT), "gateway.example") as client:
+        asked = await client.options("/v1/sessions", headers={**page, **PREFLIGHT})
+        assert asked.status_code == 204
+        assert "POST" in asked.headers["access-control-allow-methods"]
+        assert "Authorization" in asked.headers["access-control-allow-headers"]
+        for got in (asked, await client.get("/v1/sessions", headers=page)):
+            assert got.headers["access-control-allow-origin"] == "https://app.example.com"
+            assert got.headers["vary"] == "Origin"
+            assert "access-control-allow-credentials" not in got.headers
+        refused = await client.post("/v1/sessions", headers=page)
+        assert refused.status_code == 415
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://gateway.example", None])
+async def test_nobody_else_is_given_leave(origin: str | None) -> None:
+    headers = {} if origin is None else {"Origin": origin}
+    async with site(OriginCheck(JWT), "gateway.example") as client:
+        for got in (
+            await client.options("/v1/sessions", headers={**headers, **PREFLIGHT}),
+            await client.get("/v1/sessions", headers=headers),
+        ):
+            assert not [name for name in got.headers if name.startswith("access-control")]
