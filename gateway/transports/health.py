@@ -5,8 +5,10 @@ Their answers name no principal, no session and no address.
 
 from collections.abc import Callable
 
+import msgspec
+from msgspec import Struct
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.telemetry import Metrics
@@ -17,6 +19,18 @@ Unready = Callable[[], str | None]
 HEADERS = {"Cache-Control": "no-store"}
 
 
+class Health(Struct, frozen=True, omit_defaults=True):
+    """What `/healthz` and `/readyz` answer."""
+
+    status: str
+    reason: str | None = None
+
+
+def _answer(health: Health, status: int = 200) -> Response:
+    body = msgspec.json.encode(health)
+    return Response(body, status, HEADERS, media_type="application/json")
+
+
 def health_routes(unready: Unready, metrics: Metrics) -> list[BaseRoute]:
     """The three routes.
 
@@ -25,13 +39,13 @@ def health_routes(unready: Unready, metrics: Metrics) -> list[BaseRoute]:
     """
 
     async def healthz(_request: Request) -> Response:
-        return JSONResponse({"status": "alive"}, headers=HEADERS)
+        return _answer(Health("alive"))
 
     async def readyz(_request: Request) -> Response:
         reason = unready()
         if reason is None:
-            return JSONResponse({"status": "ready"}, headers=HEADERS)
-        return JSONResponse({"status": "not ready", "reason": reason}, 503, headers=HEADERS)
+            return _answer(Health("ready"))
+        return _answer(Health("not ready", reason), 503)
 
     async def show_metrics(_request: Request) -> Response:
         body, content_type = metrics.render()
