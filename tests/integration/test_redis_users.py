@@ -111,7 +111,6 @@ FORBIDDEN = [
     "SCAN 0",
     "FLUSHALL",
     "ACL LIST",
-    "DEBUG SLEEP 0",
     "SHUTDOWN NOSAVE",
     "CLIENT KILL TYPE normal",
     "REPLICAOF NO ONE",
