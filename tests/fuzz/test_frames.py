@@ -76,7 +76,7 @@ def test_any_frames_in_any_order(
 ) -> None:
     count = 0
 
-    @settings(max_examples=int(30 * budget.seconds), database=None)
+    @settings(max_examples=int(10 * budget.seconds), database=None)
     @given(st.lists(messages, min_size=1, max_size=12))
     def any_frames(said: list[str | bytes]) -> None:
         nonlocal count

@@ -113,7 +113,7 @@ async def attack(port: int, seed: int) -> None:
             writer.write_eof()
         while await reader.read(65_536):
             pass
-    except ConnectionError:
+    except OSError:
         pass  # an end, too
     except asyncio.IncompleteReadError as error:
         assert not good, error.partial
