@@ -100,7 +100,7 @@ async def attack(port: int, seed: int) -> None:
     try:
         writer.write(handshake(draw, good=good))
         if good:
-            assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+            assert b" 101 " in await reader.readline()
             data = frames(draw)
             chop = draw.choice([len(data), 1_000, 7])
             for at in range(0, min(len(data), 100 * chop), chop):
@@ -115,8 +115,6 @@ async def attack(port: int, seed: int) -> None:
             pass
     except OSError:
         pass  # an end, too
-    except asyncio.IncompleteReadError as error:
-        assert not good, error.partial
     finally:
         writer.transport.abort()
 
