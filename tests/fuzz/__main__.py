@@ -6,8 +6,11 @@ input as `crash-…` in the current directory.
 
 import sys
 from pathlib import Path
+from typing import Any
 
-import atheris
+import atheris as _atheris
+
+atheris: Any = _atheris  # its names are not declared
 
 with atheris.instrument_imports(
     include=["protocol", "gateway.agents.sse", "gateway.auth", "gateway.broker", "gateway.runtime"]

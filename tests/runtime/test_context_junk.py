@@ -9,7 +9,7 @@ import enum
 import inspect
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -221,9 +221,9 @@ async def tried(run: RunContext, of: type, call: Call, junk: Any) -> None:
 
 
 @pytest.fixture(autouse=True)
-def quiet(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Nothing is an error of ours."""
-    yield  # type: ignore[misc]
+    yield
     errors = [r for r in caplog.records if r.levelno >= logging.ERROR]
     assert errors == []
 

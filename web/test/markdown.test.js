@@ -72,7 +72,7 @@ const TAGS = new Set(
 const PROPS = {
   className: (value) => value === 'table',
   'data-language': (value) => value === null || /^[\w+-]+$/.test(value),
-  href: (value) => /^(https?:|mailto:)/i.test(value),
+  href: (value) => /^(https?:\/\/|mailto:)/i.test(value),
   rel: (value) => value === 'noopener noreferrer nofollow',
   start: Number.isSafeInteger,
   tabIndex: (value) => value === 0,

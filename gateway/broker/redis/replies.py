@@ -66,8 +66,9 @@ def events(entries: Sequence[Any], after: int) -> list[tuple[int, bytes]]:
     found: list[tuple[int, bytes]] = []
     for _, fields in entries:
         try:
-            _, first, _, count, _, bodies, *_ = fields
-            numbered = list(enumerate(bodies.split(b"\n"), int(first)))
+            _, first, _, count, _, text, *_ = fields
+            bodies: list[bytes] = text.split(b"\n")
+            numbered = list(enumerate(bodies, int(first)))
             last = int(first) + int(count) - 1
         except ValueError:
             raise BrokerUnavailable("a log entry is damaged") from None
