@@ -7,7 +7,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # What pyproject.toml's addopts leave out: it takes long, needs root or more programs.
 SLOW := cluster or lb or netns or autobahn or chaos or scale or peers
 
-.PHONY: install demo test test-all check fmt coverage lock
+.PHONY: install demo test test-all check check-all fmt fuzz coverage lock
 
 install: .venv/.installed  ## the command agent-gateway, in .venv/bin
 
@@ -22,6 +22,7 @@ test: .venv/.installed $(WEB)  ## all tests, with real servers, browser and Node
 test-all: test  ## and those that take long or need more of the machine (root, for namespaces)
 	tools/system-packages all
 	$(BIN)/pytest -m "$(SLOW)"
+	$(MAKE) fuzz
 
 check: .venv/.installed $(WEB)  ## everything that is checked without running
 	$(BIN)/ruff check
@@ -29,6 +30,12 @@ check: .venv/.installed $(WEB)  ## everything that is checked without running
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	npm --prefix web run check
+
+check-all: check  ## and whether what we depend on has known vulnerabilities (asks the registries)
+	tools/audit
+
+fuzz: .venv/.installed  ## the fuzzers for longer, with a report: FUZZ_SECONDS a target, FUZZ_SEED
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-30} $(BIN)/pytest tests/fuzz -p no:randomly
 
 fmt: .venv/.installed $(WEB)
 	$(BIN)/ruff check --fix-only

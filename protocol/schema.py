@@ -4,6 +4,7 @@
 validated with it here: the structs are the validation.
 """
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import msgspec
@@ -21,25 +22,28 @@ _PRIVATE = "provider"
 
 def schema() -> Schema:
     """Every frame: `$defs` has `Up`, `Down`, `Event` and one entry per frame and value."""
-    (*unions, identifier, seq), defs = msgspec.json.schema_components(
-        [*_UNIONS.values(), Id, Seq], ref_template="#/$defs/{name}"
-    )
+    (*unions, identifier, seq), defs = components([*_UNIONS.values(), Id, Seq], "#/$defs/{name}")
     # events are stored without their place; every one on the wire has it
     place = {"session": identifier, "seq": seq}
     for struct in AnyEvent.__args__:
         event = defs[struct.__name__]
         event["properties"] = {**place, "from_seq": seq, **event["properties"]}
         event["required"] = [*place, *event["required"]]
-    # a state is sent whole; anything else leaves out what has its default
-    defs["State"]["required"] = list(defs["State"]["properties"])
-    whole = {
+    return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Agent Gateway, native protocol, version 1",
         "description": "One frame; a WebSocket message holds one or more, one a line.",
         "anyOf": [{"$ref": f"#/$defs/{name}"} for name in _UNIONS],
         "$defs": {**dict(zip(_UNIONS, unions, strict=True)), **dict(sorted(defs.items()))},
     }
-    return _portable(whole)
+
+
+def components(types: Sequence[Any], refs: str) -> tuple[list[Schema], dict[str, Schema]]:
+    """The schemas of some types, and of what they refer to by `refs`, as they are on the wire."""
+    schemas, defs = msgspec.json.schema_components(types, ref_template=refs)
+    if "State" in defs:  # it is sent whole; anything else leaves out what has its default
+        defs["State"]["required"] = list(defs["State"]["properties"])
+    return _portable(list(schemas)), _portable(defs)
 
 
 def _portable(node: Any) -> Any:

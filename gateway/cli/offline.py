@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from gateway.auth.token import DEFAULT_TENANT, mint_token
 from gateway.errors import ConfigurationError
 from gateway.settings import MIN_SECRET_BYTES
+from gateway.transports import openapi as http_routes
 from protocol import schema as protocol_schema
 from protocol.values import Detail
 
@@ -54,7 +55,13 @@ def token(
     )
 
 
-def schema() -> None:
-    """Print the JSON Schema of the protocol."""
-    text = msgspec.json.encode(protocol_schema.schema())
+def schema(*, openapi: bool = False) -> None:
+    """Print the JSON Schema of the protocol.
+
+    Parameters
+    ----------
+    openapi
+        Print the OpenAPI document of the HTTP routes instead.
+    """
+    text = msgspec.json.encode(http_routes.openapi() if openapi else protocol_schema.schema())
     print(msgspec.json.format(text, indent=2).decode())

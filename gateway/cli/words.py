@@ -61,11 +61,13 @@ _MINT = """Mint a token for `serve --auth jwt` and print it.
     agent-gateway token --sub ann --tenant acme --detail full --ttl 3600
 """
 
-_SCHEMA = """Print the JSON Schema of the protocol.
+_SCHEMA = """Print the JSON Schema of the protocol, or the OpenAPI document of the HTTP routes.
 
 **Examples**
 
     agent-gateway schema > schema.json
+
+    agent-gateway schema --openapi > openapi.json
 """
 
 _CHAT = """Talk to an agent in the terminal; in a pipe, say one message and print the answer.

@@ -19,7 +19,7 @@ from gateway.runtime.failures import AgentError, DivergedError
 from gateway.runtime.gate import THINK_TAGS, Gate, Preamble, Tags
 from gateway.runtime.history import HistoryMessage, history
 from gateway.runtime.keeper import Keeper
-from gateway.runtime.plain import clean, plain
+from gateway.runtime.plain import checked, clean, native, plain
 from gateway.runtime.replay import Replay
 from gateway.runtime.writer import MessageWriter
 from gateway.sessions import inputs
@@ -168,13 +168,15 @@ class RunContext:
 
     async def say(self, text: str, *, chunk: int | None = None) -> None:
         """A message of its own with one text; in deltas of `chunk` characters."""
+        pieces = cut(native(text), chunk)  # what is no text opens no message
         writer = await self._begin(Gate(tags=()))
-        for piece in cut(text, chunk):
+        for piece in pieces:
             await writer.text(piece)
         await writer.end()
 
     async def think(self, text: str) -> None:
         """A message of its own with one thought."""
+        text = native(text)
         writer = await self._begin(Gate(tags=()))
         await writer.thinking(text)
         await writer.end()
@@ -288,8 +290,8 @@ class RunContext:
 
     def finish(self, finish_reason: FinishReason | None, usage: Usage | None = None) -> None:
         """Why the model stopped; `usage` instead of the sum over the run's messages."""
-        self.finish_reason = finish_reason
-        self.usage = usage
+        end = checked(inputs.CompleteRun(finish_reason=finish_reason, usage=usage), "finish")
+        self.finish_reason, self.usage = end.finish_reason, end.usage
 
     async def ready(self) -> None:
         """Returns when something outside may be asked or done: no other worker has the run.

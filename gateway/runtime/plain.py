@@ -17,7 +17,9 @@ MAX_DELTA_BYTES = 16 * 1024
 
 
 def clean(text: str) -> str:
-    """`text` without lone surrogates."""
+    """`text` as a plain string without lone surrogates. Raises `NotJsonError`: it is no text."""
+    if type(text) is not str:
+        text = native(text)
     if text.isascii():
         return text
     try:
@@ -25,6 +27,13 @@ def clean(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+def native(text: object) -> str:
+    """The plain string in a string of a library's own kind. Raises `NotJsonError`."""
+    if not isinstance(text, str):
+        raise NotJsonError(f"A text must be a str, not {type(text).__name__}.")
+    return str.__str__(text)
 
 
 def pieces(text: str) -> list[str]:
@@ -43,9 +52,31 @@ def plain(value: Any, what: str = "value") -> Any:
             or is nested too deep.
     """
     try:
-        return _walk(msgspec.to_builtins(value, str_keys=True), what, 0)
-    except (TypeError, RecursionError) as error:
-        raise NotJsonError(f"{what} has no JSON form: {error}") from None
+        return _walk(msgspec.to_builtins(value, str_keys=True, enc_hook=_inner), what, 0)
+    except NotJsonError:
+        raise
+    except Exception as error:  # noqa: BLE001 - objects of others may raise anything
+        raise NotJsonError(f"{what} has no JSON form: {_said(error)}") from None
+
+
+def _inner(value: object) -> Any:
+    """Of a library's own kind of text or number: what is in it."""
+    match value:
+        case str():
+            return str.__str__(value)
+        case int():
+            return int.__int__(value)
+        case float():
+            return float.__float__(value)
+        case _:
+            raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _said(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - as above
+        return type(error).__name__
 
 
 S = TypeVar("S", bound=Struct)

@@ -11,10 +11,10 @@ from typing import Any, assert_never
 import msgspec
 
 from gateway.runtime.calls import CallResult, Calls
-from gateway.runtime.failures import AgentError, NotJsonError
+from gateway.runtime.failures import AgentError
 from gateway.runtime.gate import Gate, Replace, Shown, Text
 from gateway.runtime.keeper import Keeper
-from gateway.runtime.plain import checked, clean, plain
+from gateway.runtime.plain import checked, clean, native, plain
 from gateway.runtime.recorder import Recorder
 from gateway.runtime.replay import Replay
 from gateway.sessions import inputs
@@ -56,7 +56,7 @@ class CallWriter:
 
     async def arguments(self, piece: str) -> None:
         """The next piece of the arguments' JSON text."""
-        _check_text(piece)
+        piece = native(piece)
         if not piece:
             return
         first = not self._pieces
@@ -133,12 +133,12 @@ class MessageWriter:
             recorder.delta(self.id, self._parts - 1, self._kind, text)
             return
         self._flowing = None
-        await self._show(self._gate.feed(text))
+        await self._show(self._gate.feed(native(text)))
         self._flowing = self._growing
 
     async def think(self, text: str) -> None:
         """Reasoning that the model sent in a field of its own."""
-        await self._show(self._gate.think(text))
+        await self._show(self._gate.think(native(text)))
 
     async def text(self, text: str) -> None:
         """A piece of the answer, as it is."""
@@ -172,7 +172,7 @@ class MessageWriter:
 
     def usage(self, usage: Usage) -> None:
         """The model tokens of this step."""
-        self.used = usage
+        self.used = checked(inputs.EndMessage(message=self.id, usage=usage), "usage").usage
 
     # --- calls
 
@@ -276,7 +276,7 @@ class MessageWriter:
 
     async def _add(self, kind: Kind, text: str, gate_part: int | None = None) -> None:
         self._check_open()
-        _check_text(text)
+        text = native(text)
         if not text:
             return
         places = self._places.setdefault(gate_part, []) if gate_part is not None else None
@@ -337,8 +337,3 @@ class MessageWriter:
         except ValueError as error:
             text = f"The arguments of {call.name} are not valid: {error}."
             return {}, ErrorInfo("tool.failed", text)
-
-
-def _check_text(text: object) -> None:
-    if not isinstance(text, str):
-        raise NotJsonError(f"A text must be a str, not {type(text).__name__}.")

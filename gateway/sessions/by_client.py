@@ -122,9 +122,15 @@ def _content(command: cmd.MessageSend) -> list[Part]:
     if isinstance(command.content, str):
         return [TextPart(command.content)]
     for index, part in enumerate(command.content):
-        if isinstance(part, FilePart) and not part.url.startswith(("https:", "http:", "data:")):
-            raise malformed("Expected an http, https or data URL.", f"$.content[{index}].url")
+        if isinstance(part, FilePart):
+            check_url(part, f"$.content[{index}].url")
     return [TextPart(p.text) if isinstance(p, TextPart) else p for p in command.content]
+
+
+def check_url(file: FilePart, path: str) -> None:
+    """Raises `ProtocolError` for a file that is somewhere else than files may be."""
+    if not file.url.startswith(("https:", "http:", "data:")):
+        raise malformed("Expected an http, https or data URL.", path)
 
 
 def _busy(draft: Draft) -> Run | None:

@@ -6,6 +6,7 @@ never depends on whether a timer was late.
 
 from typing import Any
 
+from gateway.sessions.by_client import check_url
 from gateway.sessions.by_time import expire
 from gateway.sessions.closing import announce_wait
 from gateway.sessions.draft import Decision, Draft, Origin
@@ -42,6 +43,8 @@ def result(draft: Draft, command: cmd.ToolResult, origin: Origin) -> Decision:
     """The one accepted result; without a claim from a tab that could claim now."""
     call = _open_call(draft, command.call)
     _check_may(draft, call, origin)
+    for index, file in enumerate(command.files or []):
+        check_url(file, f"$.files[{index}].url")
     error = command.error
     draft.add(
         ev.ToolCallCompleted(

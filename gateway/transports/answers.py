@@ -1,5 +1,7 @@
 """What HTTP requests and answers share: token, path and query, frames as JSON, refusals."""
 
+from typing import TypeVar
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -11,6 +13,7 @@ from protocol.errors import ProtocolError, excerpt, malformed
 from protocol.values import Id
 
 FOR_STATUS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}
+T = TypeVar("T")
 
 
 class Json(Response):
@@ -62,7 +65,14 @@ def path_session(request: Request) -> str:
         raise ProtocolError("session.not_found") from None
 
 
-def unreadable(error: msgspec.ValidationError) -> ProtocolError:
-    """The refusal of a query with a wrong field; `details.path` names it."""
-    text, _, path = str(error).partition(" - at `")
-    return malformed(f"{excerpt(text, 128)}.", excerpt(path.rstrip("`") or "$", 128))
+def queried(request: Request, struct: type[T], **more: str) -> T:
+    """The query as `struct`, which leaves out what has no value. Raises `ProtocolError`.
+
+    `more` wins over the query; a field with a wrong value is named by `details.path`.
+    """
+    try:
+        return msgspec.convert({**request.query_params, **more}, struct, strict=False)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at `")
+        path = excerpt(path.rstrip("`") or "$", 128)
+        raise malformed(f"{excerpt(text, 128)}.", path) from None

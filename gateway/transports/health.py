@@ -6,9 +6,11 @@ is for whoever `may` see it, and to all others it is not there.
 
 from collections.abc import Awaitable, Callable
 
+import msgspec
+from msgspec import Struct
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
@@ -20,6 +22,18 @@ May = Callable[[Request], Awaitable[bool]]
 """Whether who asks may see what it asks for."""
 
 HEADERS = {"Cache-Control": "no-store"}
+
+
+class Health(Struct, frozen=True, omit_defaults=True):
+    """What `/healthz` and `/readyz` answer."""
+
+    status: str
+    reason: str | None = None
+
+
+def _answer(health: Health, status: int = 200) -> Response:
+    body = msgspec.json.encode(health)
+    return Response(body, status, HEADERS, media_type="application/json")
 
 
 async def anybody(_request: Request) -> bool:
@@ -40,13 +54,13 @@ def health_routes(unready: Unready, metrics: Metrics, may: May = anybody) -> lis
     """
 
     async def healthz(_request: Request) -> Response:
-        return JSONResponse({"status": "alive"}, headers=HEADERS)
+        return _answer(Health("alive"))
 
     async def readyz(_request: Request) -> Response:
         reason = unready()
         if reason is None:
-            return JSONResponse({"status": "ready"}, headers=HEADERS)
-        return JSONResponse({"status": "not ready", "reason": reason}, 503, headers=HEADERS)
+            return _answer(Health("ready"))
+        return _answer(Health("not ready", reason), 503)
 
     return [
         Route("/healthz", healthz, methods=["GET"]),

@@ -6,10 +6,10 @@ Bodies and answers are the frames of the native protocol as JSON; a refusal has 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,7 +21,7 @@ from gateway.delivery.connection import Delivery
 from gateway.delivery.refusal import refusal
 from gateway.delivery.subscriptions import granted
 from gateway.sessions.store import Origin
-from gateway.transports.answers import Json, path_session, refused, unreadable
+from gateway.transports.answers import Json, path_session, queried, refused
 from gateway.transports.grants import granted_to
 from gateway.transports.sse import EventsEndpoint
 from protocol import commands as cmd
@@ -29,13 +29,12 @@ from protocol import frames as down
 from protocol.codec import decode_session_command, encode
 from protocol.detail import View
 from protocol.errors import ProtocolError, malformed
-from protocol.state import newest
+from protocol.state import Message, newest
 from protocol.values import Detail, Id
 
 NO_TAB = ""  # a run of no tab is offered to all at once (docs/protocol.md)
 BODY_S = 30.0
 
-T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -43,14 +42,28 @@ class Page(Struct, frozen=True):
     """The query of a list."""
 
     limit: cmd.Limit = 50
-    before: Id | None = None
+    before: Id | UnsetType = UNSET
 
 
 class Look(Struct, frozen=True):
     """The query of a state."""
 
-    detail: Detail | None = None
-    messages: int = 100
+    detail: Detail | UnsetType = UNSET
+    messages: Annotated[int, Meta(ge=0, le=10_000)] = 100
+
+
+class Sessions(Struct, frozen=True):
+    """A page of sessions, the newest first."""
+
+    sessions: list[down.SessionRow]
+    more: bool
+
+
+class Messages(Struct, frozen=True):
+    """A page of messages, the oldest first."""
+
+    messages: list[Message]
+    more: bool
 
 
 class Client(Struct, frozen=True):
@@ -65,14 +78,22 @@ def api_routes(delivery: Delivery) -> list[BaseRoute]:
     guard = api.guarded
     one = "/v1/sessions/{session}"
     return [
-        Route("/v1/sessions", guard(api.create), methods=["POST"]),
-        Route("/v1/sessions", guard(api.list), methods=["GET"]),
-        Route(one, guard(api.state), methods=["GET"]),
-        Route(one, guard(api.delete), methods=["DELETE"]),
+        by_method("/v1/sessions", POST=guard(api.create), GET=guard(api.list)),
+        by_method(one, GET=guard(api.state), DELETE=guard(api.delete)),
         Route(f"{one}/messages", guard(api.messages), methods=["GET"]),
         Route(f"{one}/commands", guard(api.command), methods=["POST"]),
         Route(f"{one}/events", EventsEndpoint(delivery), methods=["GET"]),
     ]
+
+
+def by_method(path: str, **handlers: Handler) -> Route:
+    """One route, so that for any other method `Allow` names them all."""
+
+    async def handle(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        return await handlers[method](request)
+
+    return Route(path, handle, methods=list(handlers))
 
 
 class SessionsApi:
@@ -120,28 +141,28 @@ class SessionsApi:
 
     async def list(self, request: Request, grant: Grant) -> Response:
         """`GET /v1/sessions`"""
-        page = _query(request, Page)
-        rows, more = await self._in.store.sessions(grant.principal, page.limit, page.before)
-        return Json(encode({"sessions": rows, "more": more}))
+        page = queried(request, Page)
+        rows, more = await self._in.store.sessions(grant.principal, page.limit, page.before or None)
+        return Json(encode(Sessions(rows, more)))
 
     async def state(self, request: Request, grant: Grant) -> Response:
         """`GET /v1/sessions/{session}`"""
-        look = _query(request, Look)
+        look = queried(request, Look)
         session = await self._in.store.load(path_session(request), grant.principal)
-        view = View(granted(look.detail, grant))
-        return Json(encode(view.state(newest(session.state, max(0, look.messages)))))
+        view = View(granted(look.detail or None, grant))
+        return Json(encode(view.state(newest(session.state, look.messages))))
 
     async def messages(self, request: Request, grant: Grant) -> Response:
         """`GET /v1/sessions/{session}/messages`"""
-        page = _query(request, Page)
+        page = queried(request, Page)
         return Json(encode(await self._page(path_session(request), page, grant)))
 
-    async def _page(self, session: str, page: Page, grant: Grant) -> dict[str, Any]:
+    async def _page(self, session: str, page: Page, grant: Grant) -> Messages:
         messages, calls, more = await self._in.store.messages(
-            session, grant.principal, page.before, page.limit
+            session, grant.principal, page.before or None, page.limit
         )
         view = View(grant.detail)
-        return {"messages": [view.message(m, calls) for m in messages], "more": more}
+        return Messages([view.message(m, calls) for m in messages], more)
 
     async def _submit(self, fields: dict[str, Any], body: dict[str, Any], grant: Grant) -> down.Ok:
         """The command carried out. Raises `ProtocolError` with the id that the client gave it."""
@@ -159,8 +180,9 @@ class SessionsApi:
             raise malformed("No valid client id.", "$.client") from None
         command = decode_session_command(encode(fields))
         if isinstance(command, cmd.SessionMessages):
-            found = await self._page(command.session, Page(command.limit, command.before), grant)
-            return down.Ok(id=command.id, **found)
+            page = Page(command.limit, command.before or UNSET)
+            found = await self._page(command.session, page, grant)
+            return down.Ok(id=command.id, messages=found.messages, more=found.more)
         return await carry_out(self._in.store, command, Origin(grant.principal, client))
 
     async def _object(self, request: Request) -> dict[str, Any]:
@@ -192,10 +214,3 @@ def _known(value: object) -> str | None:
         return msgspec.convert(value, Id)
     except msgspec.ValidationError:
         return None
-
-
-def _query(request: Request, struct: type[T]) -> T:
-    try:
-        return msgspec.convert(dict(request.query_params), struct, strict=False)
-    except msgspec.ValidationError as error:
-        raise unreadable(error) from None

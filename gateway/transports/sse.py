@@ -7,8 +7,10 @@ only a cursor that lags.
 
 import asyncio
 from collections.abc import Iterator
+from typing import Annotated
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -20,13 +22,14 @@ from gateway.delivery.connection import Delivery
 from gateway.delivery.lanes import Job, Lanes
 from gateway.delivery.refusal import refusal
 from gateway.delivery.subscriptions import Subscriptions
-from gateway.transports.answers import not_let_in, path_session, refused, unreadable
+from gateway.transports.answers import not_let_in, path_session, queried, refused
 from gateway.transports.grants import granted_to
 from gateway.transports.proxies import address_of
 from protocol.codec import encode, event_head
 from protocol.commands import SubscriptionOptions
 from protocol.errors import ProtocolError
 from protocol.frames import Goaway
+from protocol.values import Detail, Seq
 
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -83,16 +86,21 @@ class EventsEndpoint:
         return None if after_s is None else not_let_in(after_s)
 
 
+class Wish(msgspec.Struct, frozen=True):
+    """The query: the options of a subscription that a URL may give."""
+
+    after: Seq | UnsetType = UNSET
+    epoch: Annotated[str, Meta(max_length=64)] | UnsetType = UNSET
+    detail: Detail | UnsetType = UNSET
+
+
 def _options(request: Request) -> SubscriptionOptions:
-    query = {k: v for k, v in request.query_params.items() if k in ("after", "epoch", "detail")}
+    session = path_session(request)
     epoch, colon, after = request.headers.get("last-event-id", "").rpartition(":")
-    if colon and after.isascii() and after.isdigit():
-        query |= {"epoch": epoch, "after": after}
-    try:
-        fields = {**query, "session": path_session(request)}
-        return msgspec.convert(fields, SubscriptionOptions, strict=False)
-    except msgspec.ValidationError as error:
-        raise unreadable(error) from None
+    resumes = colon and after.isascii() and after.isdigit()
+    wish = queried(request, Wish, **({"epoch": epoch, "after": after} if resumes else {}))
+    given = {k: v for k, v in msgspec.structs.asdict(wish).items() if v is not UNSET}
+    return SubscriptionOptions(session=session, **given)
 
 
 class EventStream:

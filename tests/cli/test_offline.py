@@ -6,6 +6,7 @@ import pytest
 
 from gateway.auth.token import JwtAuth
 from gateway.cli import main
+from gateway.transports.openapi import openapi
 from protocol.schema import schema
 
 SECRET = "5" * 32
@@ -33,6 +34,11 @@ async def test_the_secret_may_come_from_the_environment(
 def test_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(schema()))
+
+
+def test_the_openapi_document(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema", "--openapi"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(openapi()))
 
 
 def test_the_defaults_of_the_gateway_do_not_reach_a_token(

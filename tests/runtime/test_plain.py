@@ -83,6 +83,30 @@ def test_what_json_cannot_hold_is_refused(value: Any, problem: str) -> None:
     assert problem in str(caught.value)
 
 
+class Word(str):
+    __slots__ = ()
+
+
+class Count(int):
+    pass
+
+
+class Share(float):
+    pass
+
+
+def test_texts_and_numbers_of_a_librarys_own_kind() -> None:
+    kept = plain({"word": Word("a\ud800"), "count": Count(3), "share": Share(0.5)})
+    assert kept == {"word": "a\ufffd", "count": 3, "share": 0.5}
+    assert [type(value) for value in kept.values()] == [str, int, float]
+    assert type(clean(Word("a"))) is str
+
+
+def test_what_is_no_text_is_refused() -> None:
+    with pytest.raises(NotJsonError, match="must be a str, not bytes"):
+        clean(b"a")  # type: ignore[arg-type]
+
+
 def test_bytes_are_base64() -> None:
     assert plain(b"\xff") == "/w=="
 

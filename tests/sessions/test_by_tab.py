@@ -4,6 +4,7 @@ import pytest
 
 from gateway.sessions import inputs
 from protocol import commands as cmd
+from protocol.errors import ProtocolError
 from protocol.values import ErrorInfo, FilePart, Progress, Tool
 from tests.sessions.bench import ASK, READ, WRITE, Bench, e, wire
 
@@ -100,6 +101,18 @@ def test_a_renewal_of_nobody_is_a_claim() -> None:
 def test_a_result_without_a_claim() -> None:
     bench = offered(READ)
     assert wire(bench.result("c_1").events) == [e("tool_call.completed", call="c_1")]
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "file:///etc/passwd", "//x", ""])
+def test_a_file_of_a_result_is_where_files_may_be(url: str) -> None:
+    bench = offered(READ)
+    files = [FilePart("data:,x", "text/plain"), FilePart(url, "text/html")]
+    with pytest.raises(ProtocolError) as refused:
+        bench.result("c_1", files=files)
+    assert (refused.value.code, refused.value.details) == (
+        "frame.malformed",
+        {"path": "$.files[1].url"},
+    )
 
 
 def test_an_error_and_files_are_a_result() -> None:

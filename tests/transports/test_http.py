@@ -220,3 +220,21 @@ async def test_a_failure_inside_is_told_without_the_inside(
     answer = await http.get("/sessions")
     assert refusal(answer) == (500, "internal")
     assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/sessions", {"GET", "HEAD", "POST"}), ("/sessions/s_1", {"GET", "HEAD", "DELETE"})],
+)
+async def test_a_method_that_is_not_there_learns_which_are(
+    http: httpx2.AsyncClient, path: str, allowed: set[str]
+) -> None:
+    answer = await http.put(path)
+    assert answer.status_code == 405
+    assert set(answer.headers["allow"].split(", ")) == allowed
+
+
+@pytest.mark.parametrize("query", ["detail=null", "messages=null", "messages=-1"])
+async def test_what_is_no_value_is_refused(http: httpx2.AsyncClient, query: str) -> None:
+    await http.post("/sessions", json={"agent": "echo", "session": "s_1"})
+    assert refusal(await http.get(f"/sessions/s_1?{query}")) == (400, "frame.malformed")

@@ -6,7 +6,7 @@
  * `make` has the shape of React's `createElement`, a page without React brings its own.
  */
 
-const SAFE_LINK = /^(https?:|mailto:)/i;
+const SAFE_LINK = /^(https?:\/\/|mailto:)/i;
 const FENCE = /^\s*(`{3,}|~{3,})\s*([\w+-]*)/;
 const HEADING = /^(#{1,6})\s+(.*)$/;
 const RULE = /^\s*([-*_])(\s*\1){2,}\s*$/;
@@ -14,6 +14,7 @@ const QUOTE = /^\s*>\s?/;
 const ITEM = /^(\s*)([-*+]|\d{1,9}[.)])\s+(.*)$/;
 const TABLE = /^\|?(\s*:?-+:?\s*\|)+\s*(:?-+:?)?$/;
 const MAX_SPANNED_CHARS = 20_000;
+const MAX_NESTED_LISTS = 8; // what is indented deeper stands at the last level
 const SPAN = new RegExp(
   [
     '(?<fence>`{1,3})(?<code>[^`]{1,1000})\\k<fence>',
@@ -182,9 +183,10 @@ function cells(line) {
  * @template E
  * @param {string[]} lines
  * @param {Make<E>} make
+ * @param {number} [depth]
  * @returns {E}
  */
-function list(lines, make) {
+function list(lines, make, depth = 1) {
   const [, indent, mark] = /** @type {RegExpExecArray} */ (ITEM.exec(lines[0]));
   const ordered = /\d/.test(mark);
   const start = ordered && mark !== '1.' ? Number.parseInt(mark, 10) : null;
@@ -193,13 +195,13 @@ function list(lines, make) {
   for (const line of lines) {
     const item = ITEM.exec(line);
     const last = items.at(-1);
-    if (item && (item[1].length <= indent.length || !last))
-      items.push({ text: item[3], inner: [] });
+    const beside = depth === MAX_NESTED_LISTS || (item?.[1].length ?? 0) <= indent.length;
+    if (item && (beside || !last)) items.push({ text: item[3], inner: [] });
     else if (last && (item || last.inner.length)) last.inner.push(line);
     else if (last) last.text += `\n${line.trim()}`;
   }
   const nodes = items.map(({ text, inner }) =>
-    make('li', null, ...spans(text, make), ...(inner.length ? [list(inner, make)] : [])),
+    make('li', null, ...spans(text, make), ...(inner.length ? [list(inner, make, depth + 1)] : [])),
   );
   return make(ordered ? 'ol' : 'ul', start === null ? null : { start }, ...nodes);
 }

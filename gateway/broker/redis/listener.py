@@ -200,7 +200,7 @@ class Listener:
         """What it raises ends the connection."""
         try:
             kind, channel, payload = message
-        except TypeError:
+        except (TypeError, ValueError):
             raise Deaf(f"refused: {message}") from None
         if kind == b"smessage":
             if channel != self._canary:

@@ -62,14 +62,19 @@ def head(epoch: bytes, seq: int, version: int, fence: int) -> Head:
 
 
 def events(entries: Sequence[Any], after: int) -> list[tuple[int, bytes]]:
-    """The events of log entries that come after `after`."""
+    """The events of log entries that come after `after`. Raises `BrokerUnavailable`: damaged."""
     found: list[tuple[int, bytes]] = []
     for _, fields in entries:
-        _, first, _, count, _, bodies, *_ = fields
-        numbered = enumerate(bodies.split(b"\n"), int(first))
-        found += (event for event in numbered if event[0] > after)
-        if (last := int(first) + int(count) - 1) != found[-1][0]:
+        try:
+            _, first, _, count, _, text, *_ = fields
+            bodies: list[bytes] = text.split(b"\n")
+            numbered = list(enumerate(bodies, int(first)))
+            last = int(first) + int(count) - 1
+        except ValueError:
+            raise BrokerUnavailable("a log entry is damaged") from None
+        if last != numbered[-1][0]:
             raise BrokerUnavailable(f"a log entry up to {last} is damaged")
+        found += (event for event in numbered if event[0] > after)
     return found
 
 

@@ -23,12 +23,20 @@ Argument: TypeAlias = str | bytes | int | float
 
 # Their own declarations are partly unknown, or wrong.
 pack = cast("Callable[[tuple[Argument, ...]], bytes]", cast("Any", hiredis).pack_command)
-_error = cast("Callable[[str], Exception]", cast("Any", BaseParser).parse_error)
+_known_error = cast("Callable[[str], Exception]", cast("Any", BaseParser).parse_error)
 _NOTHING = object()
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+def _error(text: str) -> Exception:
+    """The exception that an error reply stands for; redis-py cannot read a damaged one."""
+    try:
+        return _known_error(text)
+    except (ValueError, IndexError):
+        return InvalidResponse(text)
 
 
 class Lost(LostConnection):

@@ -228,6 +228,8 @@ class _Line:
             await self._stream.closed()
 
     def _heard(self, reply: Any) -> None:
+        if not self._asked:
+            raise Lost("the server says what nobody asked for")
         answered = self._asked.popleft()
         self._answered += 1
         answered(reply)
