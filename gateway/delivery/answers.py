@@ -25,7 +25,7 @@ async def answer(
 
     Raises `ProtocolError` or `BrokerError`; then nothing was done.
     """
-    principal = subscriptions.grant.principal
+    grant = subscriptions.grant
     match frame:
         case cmd.SessionSubscribe():
             await subscriptions.subscribe(frame, frame.id)
@@ -36,17 +36,15 @@ async def answer(
         case cmd.SessionMessages():
             return await _messages(frame, store, subscriptions)
         case cmd.SessionList():
-            rows, more = await store.sessions(principal, frame.limit, frame.before)
+            rows, more = await store.sessions(grant, frame.limit, frame.before)
             return Ok(id=frame.id, sessions=rows, more=more)
         case _:
-            return await store.submit(frame, Origin(principal, client))
+            return await store.submit(frame, Origin(grant, client))
 
 
 async def _messages(frame: cmd.SessionMessages, store: Store, subscriptions: Subscriptions) -> Ok:
     grant = subscriptions.grant
-    messages, calls, more = await store.messages(
-        frame.session, grant.principal, frame.before, frame.limit
-    )
+    messages, calls, more = await store.messages(frame.session, grant, frame.before, frame.limit)
     view = subscriptions.view(frame.session) or View(grant.detail)
     seen = [view.message(message, calls) for message in messages]
     return Ok(id=frame.id, messages=seen, more=more)

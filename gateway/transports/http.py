@@ -6,16 +6,18 @@ Bodies and answers are the frames of the native protocol as JSON; a refusal has 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from gateway import audit
 from gateway.auth import Grant
+from gateway.broker.base import Share
 from gateway.delivery.connection import Delivery
 from gateway.delivery.refusal import refusal
 from gateway.delivery.subscriptions import granted
@@ -30,6 +32,8 @@ from protocol.errors import ProtocolError, malformed
 from protocol.state import newest
 from protocol.values import Detail, Id
 
+# As in tokens.
+Subject = Annotated[str, Meta(pattern=r"^[!-~]{1,256}\Z", max_length=256)]
 NO_TAB = ""  # a run of no tab is offered to all at once (docs/protocol.md)
 BODY_S = 30.0
 
@@ -57,6 +61,12 @@ class Client(Struct, frozen=True):
     client: Id = NO_TAB
 
 
+class Sharing(Struct, frozen=True):
+    """The body that says what a subject may do."""
+
+    access: Share
+
+
 def api_routes(delivery: Delivery) -> list[BaseRoute]:
     """The routes under `/v1/sessions`."""
     api = SessionsApi(delivery)
@@ -70,6 +80,9 @@ def api_routes(delivery: Delivery) -> list[BaseRoute]:
         Route(f"{one}/messages", guard(api.messages), methods=["GET"]),
         Route(f"{one}/commands", guard(api.command), methods=["POST"]),
         Route(f"{one}/events", EventsEndpoint(delivery), methods=["GET"]),
+        Route(f"{one}/shares", guard(api.shares), methods=["GET"]),
+        Route(f"{one}/shares/{{subject:path}}", guard(api.share), methods=["PUT"]),
+        Route(f"{one}/shares/{{subject:path}}", guard(api.unshare), methods=["DELETE"]),
     ]
 
 
@@ -114,19 +127,19 @@ class SessionsApi:
     async def delete(self, request: Request, grant: Grant) -> Response:
         """`DELETE /v1/sessions/{session}`"""
         command = cmd.SessionDelete(id=self._in.new_id("h"), session=path_session(request))
-        ok = await self._in.store.submit(command, Origin(grant.principal, NO_TAB))
+        ok = await self._in.store.submit(command, Origin(grant, NO_TAB))
         return Json(encode(ok))
 
     async def list(self, request: Request, grant: Grant) -> Response:
         """`GET /v1/sessions`"""
         page = _query(request, Page)
-        rows, more = await self._in.store.sessions(grant.principal, page.limit, page.before)
+        rows, more = await self._in.store.sessions(grant, page.limit, page.before)
         return Json(encode({"sessions": rows, "more": more}))
 
     async def state(self, request: Request, grant: Grant) -> Response:
         """`GET /v1/sessions/{session}`"""
         look = _query(request, Look)
-        session = await self._in.store.load(path_session(request), grant.principal)
+        session = await self._in.store.load(path_session(request), grant)
         view = View(granted(look.detail, grant))
         return Json(encode(view.state(newest(session.state, max(0, look.messages)))))
 
@@ -137,10 +150,38 @@ class SessionsApi:
 
     async def _page(self, session: str, page: Page, grant: Grant) -> dict[str, Any]:
         messages, calls, more = await self._in.store.messages(
-            session, grant.principal, page.before, page.limit
+            session, grant, page.before, page.limit
         )
         view = View(grant.detail)
         return {"messages": [view.message(m, calls) for m in messages], "more": more}
+
+    async def shares(self, request: Request, grant: Grant) -> Response:
+        """`GET /v1/sessions/{session}/shares`"""
+        found = await self._in.store.shares(path_session(request), grant)
+        rows = [{"subject": subject, "access": found[subject]} for subject in sorted(found)]
+        return Json(encode({"shares": rows}))
+
+    async def share(self, request: Request, grant: Grant) -> Response:
+        """`PUT /v1/sessions/{session}/shares/{subject}`"""
+        session, subject = path_session(request), _subject(request)
+        body = await self._object(request)
+        try:
+            access = msgspec.convert(body, Sharing).access
+        except msgspec.ValidationError as error:
+            raise unreadable(error) from None
+        await self._in.store.share(session, grant, subject, access)
+        audit.record(
+            "share", "ok", grant.principal, session=session, with_subject=subject, access=access
+        )
+        return Json(encode({"subject": subject, "access": access}))
+
+    async def unshare(self, request: Request, grant: Grant) -> Response:
+        """`DELETE /v1/sessions/{session}/shares/{subject}`"""
+        session, subject = path_session(request), _subject(request)
+        await self._in.store.share(session, grant, subject, None)
+        audit.record("unshare", "ok", grant.principal, session=session, with_subject=subject)
+        await self._in.control.look_again(session)
+        return Json(encode({"subject": subject}))
 
     async def _submit(self, fields: dict[str, Any], body: dict[str, Any], grant: Grant) -> down.Ok:
         """The command carried out. Raises `ProtocolError` with the id that the client gave it."""
@@ -160,7 +201,7 @@ class SessionsApi:
         if isinstance(command, cmd.SessionMessages):
             found = await self._page(command.session, Page(command.limit, command.before), grant)
             return down.Ok(id=command.id, **found)
-        return await self._in.store.submit(command, Origin(grant.principal, client))
+        return await self._in.store.submit(command, Origin(grant, client))
 
     async def _object(self, request: Request) -> dict[str, Any]:
         """The body, a JSON object. Raises `ProtocolError`."""
@@ -178,6 +219,14 @@ class SessionsApi:
             return msgspec.json.decode(body, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError):
             raise malformed("The body is no JSON object.") from None
+
+
+def _subject(request: Request) -> str:
+    """The subject of the path. Raises `ProtocolError`."""
+    try:
+        return msgspec.convert(request.path_params["subject"], Subject)
+    except msgspec.ValidationError:
+        raise malformed("No subject has such a name.", "$.subject") from None
 
 
 def _id(body: dict[str, Any]) -> str | None:
