@@ -75,9 +75,9 @@ def in_claims(grant: Grant, facts: Facts) -> bool:
     )
 
 
-def action_of(command: cmd.DecidedCommand) -> Action:
-    """What a command needs."""
-    return _ACTIONS.get(type(command), "act")
+def action_of(command: type[cmd.DecidedCommand]) -> Action:
+    """What a command of this kind needs."""
+    return _ACTIONS.get(command, "act")
 
 
 def check(authorizer: Authorizer, grant: Grant, action: Action, facts: Facts) -> None:

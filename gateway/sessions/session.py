@@ -4,12 +4,15 @@ Both are folds over the same events. The ledger never leaves the server except i
 a client may know belongs into `protocol.state`. No I/O, no clock.
 """
 
+import hashlib
+from typing import Any
+
 import msgspec
 from msgspec import Struct
 
 from gateway.sessions.access import subject_of
 from protocol import events as ev
-from protocol.state import Call, State
+from protocol.state import Approval, Call, State
 from protocol.values import time_seconds, time_text
 
 
@@ -48,6 +51,8 @@ class Ledger(Struct, kw_only=True):
 
     open_calls: dict[str, OpenCall] = {}
     open_approvals: list[str] = []
+    shown: dict[str, str] = {}
+    """Approvals of runs that have not ended -> digest of the arguments a person was shown."""
     unread: list[str] = []
     """Steering messages that no `message.started` has read, oldest first."""
     born: dict[str, str] = {}
@@ -132,6 +137,16 @@ def copy(session: Session) -> Session:
     return twin
 
 
+def digest(arguments: Any) -> str:
+    """Stands for arguments, whatever the order of their keys."""
+    text = msgspec.json.encode(arguments, order="deterministic")
+    return hashlib.blake2b(text, digest_size=12).hexdigest()
+
+
+def _run_of(approval: Approval | None) -> str | None:
+    return None if approval is None else approval.run
+
+
 ORPHAN_MEMORY_S = 60.0
 """How long an orphan is remembered, at least; to interrupt one twice is harmless."""
 
@@ -156,8 +171,9 @@ def _note(session: Session, event: ev.ControlEvent, busy: bool) -> None:
             ledger.deleted = True
         case ev.RunChild():
             _note_child(ledger, event)
-        case ev.ApprovalRequested(approval=approval):
+        case ev.ApprovalRequested(approval=approval, arguments=arguments):
             ledger.open_approvals.append(approval)
+            ledger.shown[approval] = digest(arguments)
         case ev.ApprovalResolved(approval=approval):
             ledger.open_approvals = [a for a in ledger.open_approvals if a != approval]
             ledger.losses = 0
@@ -187,6 +203,9 @@ def _note_run(session: Session, event: ev.ControlEvent) -> None:
         case ev.RunCompleted(run=run) | ev.RunFailed(run=run) | ev.RunCancelled(run=run):
             ledger.born.pop(run, None)
             ledger.begun_by.pop(run, None)
+            approvals = session.state.approvals
+            for approval in [a for a in ledger.shown if _run_of(approvals.get(a)) in (run, None)]:
+                del ledger.shown[approval]
             gone = [c for c in ledger.children.values() if c.parent == run]
             ledger.orphans += [Orphan(c.session, c.run, event.time) for c in gone]
             for child in gone:

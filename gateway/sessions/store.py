@@ -286,7 +286,7 @@ class Store:
         keep = not isinstance(command, cmd.ALWAYS_DECIDED_ANEW)
         key = f"{origin.tab}:{command.id}"
         loaded, session = await self._load(
-            command.session, origin.grant, action_of(command), key if keep else ""
+            command.session, origin.grant, action_of(type(command)), key if keep else ""
         )
         stored, digest = loaded.command, _digest(command)
         if stored is not None:

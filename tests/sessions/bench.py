@@ -139,10 +139,13 @@ class Bench:
         assert self.session.version == len(control)
         return first
 
-    def command(self, command: cmd.DecidedCommand, client: str = "tab_A") -> Decision:
+    def command(
+        self, command: cmd.DecidedCommand, client: str = "tab_A", subject: str = "dev"
+    ) -> Decision:
+        who = origin(client, subject)
         return self._decide(
             lambda session, ids: decide_command(
-                session, command, origin(client), now=self.clock(), new_id=ids, rules=self.rules
+                session, command, who, now=self.clock(), new_id=ids, rules=self.rules
             )
         )
 
@@ -160,9 +163,11 @@ class Bench:
             )
         )
 
-    def refused(self, command: cmd.DecidedCommand, client: str = "tab_A") -> str:
+    def refused(
+        self, command: cmd.DecidedCommand, client: str = "tab_A", subject: str = "dev"
+    ) -> str:
         """The code a command is refused with; nothing has changed then."""
-        return self._unchanged(lambda: self.command(command, client), ProtocolError).code
+        return self._unchanged(lambda: self.command(command, client, subject), ProtocolError).code
 
     def broken(self, step: inputs.AnyStep) -> str:
         """The text of the rule that a step would break; nothing has changed then."""
