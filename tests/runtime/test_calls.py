@@ -284,7 +284,7 @@ async def test_what_runs_is_what_was_shown(edited: Any) -> None:
 
     async def call(run: RunContext) -> Any:
         async with asyncio.TaskGroup() as group:
-            asked = group.create_task(run.call_tool("pay", mine))
+            asked = group.create_task(run.call_tools([("pay", mine)]))
             await shown.wait()
             mine["to"], mine["cents"][0] = "mallory", 1_000
             changed.set()
@@ -316,7 +316,7 @@ async def test_another_worker_runs_what_was_shown_or_nothing() -> None:
     async def call(run: RunContext) -> Any:
         nonlocal attempts
         attempts += 1
-        return await run.call_tool("pay", {"to": "bob", "cents": [10**attempts]})
+        return await run.call_tools([("pay", {"to": "bob", "cents": [10**attempts]})])
 
     stage = Stage([agent(name="a", resume="replay", tools=[paying(paid)])(call)])
     await stage.create("a")
@@ -337,7 +337,7 @@ async def test_consent_of_another_session_or_run_is_none() -> None:
     paid: list[Any] = []
 
     async def call(run: RunContext) -> Any:
-        return await run.call_tool("pay", {"to": "bob", "cents": [1]})
+        return await run.call_tools([("pay", {"to": "bob", "cents": [1]})])
 
     stage = Stage([agent(name="a", tools=[paying(paid)])(call)])
     await stage.create("a")
