@@ -155,12 +155,13 @@ async def test_an_authorizer_as_the_documentation_has_it() -> None:
     async with (
         app.router.lifespan_context(app),
         httpx2.AsyncClient(
-            transport=httpx2.ASGITransport(app=app), base_url="http://gateway/v1/sessions"
+            transport=httpx2.ASGITransport(app=app), base_url="http://gateway/v1"
         ) as http,
     ):
         body = {"agent": "echo", "session": "s_1"}
-        assert (await http.post("", json=body, headers=tokens["ann"])).status_code == 201
-        looks = [(await http.get("/s_1", headers=t)).status_code for t in tokens.values()]
+        assert (await http.post("/sessions", json=body, headers=tokens["ann"])).status_code == 201
+        one = "/sessions/s_1"
+        looks = [(await http.get(one, headers=t)).status_code for t in tokens.values()]
         assert looks == [200, 404, 200]
-        ends = [(await http.delete("/s_1", headers=t)).status_code for t in tokens.values()]
+        ends = [(await http.delete(one, headers=t)).status_code for t in tokens.values()]
         assert ends == [403, 404, 403]
