@@ -29,9 +29,12 @@ from gateway.delivery.roster import Roster
 from gateway.runtime.agent import Agent
 from gateway.runtime.timers import Timers
 from gateway.runtime.worker import Worker, WorkerOptions
+from gateway.sessions.access import Authorizer
 from gateway.sessions.cache import SessionCache
 from gateway.sessions.draft import Rules
 from gateway.sessions.loading import Snapshots
+from gateway.sessions.quotas import Quotas
+from gateway.sessions.sizes import Sizes
 from gateway.sessions.store import Store
 from gateway.settings import Settings, WorkerSettings
 from gateway.telemetry import Metrics
@@ -62,6 +65,8 @@ class GatewayWorker:
         broker: Broker | None = None,
         metrics: Metrics | None = None,
         runs: bool = True,
+        authorizer: Authorizer | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
         self.agents = resolve_agents(settings.agents) if agents is None else dict(agents)
         self.broker = open_broker(settings.broker) if broker is None else broker
@@ -73,6 +78,12 @@ class GatewayWorker:
             rules=Rules(
                 run_ttl_s=settings.run_ttl_ms / 1000,
                 session_ttl_s=settings.session_ttl_ms / 1000 or math.inf,
+                sizes=Sizes(
+                    queued_runs=settings.max_queued_runs,
+                    metadata_bytes=settings.max_metadata_bytes,
+                    tools_bytes=settings.max_tools_bytes,
+                    log_bytes=settings.max_session_bytes,
+                ),
             ),
             snapshots=Snapshots(
                 self.broker,
@@ -82,6 +93,8 @@ class GatewayWorker:
                 keep_s=settings.keep_ms / 1000,
             ),
             cache=SessionCache(settings.state_cache_bytes),
+            authorizer=authorizer,
+            quotas=quotas,
             appended=self.metrics.events_appended.inc,
         )
         self.timers = Timers(self.store, metrics=self.metrics)
@@ -137,10 +150,22 @@ class Gateway(GatewayWorker):
         broker: Broker | None = None,
         metrics: Metrics | None = None,
         authenticator: Authenticator | None = None,
+        authorizer: Authorizer | None = None,
         demo: bool = False,
     ) -> None:
         super().__init__(
-            settings, agents=agents, broker=broker, metrics=metrics, runs=settings.runs
+            settings,
+            agents=agents,
+            broker=broker,
+            metrics=metrics,
+            runs=settings.runs,
+            authorizer=authorizer,
+            quotas=Quotas(
+                runs=settings.most_runs_of_a_subject,
+                sessions=settings.most_sessions_of_a_subject,
+                shares=settings.max_shares,
+                run_ttl_s=settings.run_ttl_ms / 1000,
+            ),
         )
         self.settings = settings
         self.demo = demo
@@ -251,6 +276,7 @@ def create_app(
     broker: Broker | None = None,
     metrics: Metrics | None = None,
     authenticator: Authenticator | None = None,
+    authorizer: Authorizer | None = None,
     demo: bool = False,
 ) -> Starlette:
     """A gateway as an ASGI application, started and ended by its lifespan.
@@ -267,5 +293,6 @@ def create_app(
         broker=broker,
         metrics=metrics,
         authenticator=authenticator,
+        authorizer=authorizer,
         demo=demo,
     ).app

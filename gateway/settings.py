@@ -103,6 +103,18 @@ class WorkerSettings:
     session_ttl_ms: Annotated[MillisOrNever, STORE] = 7 * 86_400_000
     """A session without a run in which nothing happens for so long is deleted; 0: never."""
 
+    max_queued_runs: Annotated[Count, STORE] = 100
+    """Runs that wait in one session."""
+
+    max_metadata_bytes: Annotated[Bytes, STORE] = 65_536
+    """The metadata of one session."""
+
+    max_tools_bytes: Annotated[Bytes, STORE] = 262_144
+    """The declarations of one session's tools, together."""
+
+    max_session_bytes: Annotated[Bytes, STORE] = 64 * 2**20
+    """The events that one session ever had; beyond it takes no more messages."""
+
     state_cache_bytes: Annotated[Bytes, STORE] = 64 * 2**20
     """Memory for folded states of sessions, the least recently used leave first."""
 
@@ -237,6 +249,15 @@ class Settings(WorkerSettings):
 
     requests_burst: Annotated[Count | None, DELIVERY] = None
     """HTTP requests of one subject at once [default: 400 with `--auth jwt`]."""
+    max_subject_runs: Annotated[Count | None, DELIVERY] = None
+    """Sessions of one subject with a queued or live run, on all replicas together
+    [default: 100; any with `--auth none`]."""
+
+    max_subject_sessions: Annotated[Count | None, DELIVERY] = None
+    """Sessions of one subject [default: 10000; any with `--auth none`]."""
+
+    max_shares: Annotated[Count, DELIVERY] = 64
+    """Others with whom one session is shared."""
 
     handshakes_per_s: Annotated[Count, DELIVERY] = 500
     """Connections that are let in in a second, in the long run; more are answered 503."""
@@ -278,6 +299,16 @@ class Settings(WorkerSettings):
     def most_of_a_subject(self) -> int | None:
         """Connections of one subject; None: any number."""
         return self.max_subject_connections or (None if self.auth == "none" else 200)
+
+    @property
+    def most_runs_of_a_subject(self) -> int | None:
+        """Sessions of one subject with a run; None: any number."""
+        return self.max_subject_runs or (None if self.auth == "none" else 100)
+
+    @property
+    def most_sessions_of_a_subject(self) -> int | None:
+        """Sessions of one subject; None: any number."""
+        return self.max_subject_sessions or (None if self.auth == "none" else 10_000)
 
     def __post_init__(self) -> None:
         origins = tuple(_origin(entry) for entry in _split(self.allowed_origins))

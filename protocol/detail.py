@@ -71,7 +71,7 @@ EVENTS: dict[type[ev.Event], dict[str, int]] = {
     ev.ToolCallRequested: dict.fromkeys(
         ("call", "run", "message", "name", "target", "client", "deadline", "lease_ms"), _S
     ),
-    ev.ToolCallClaimed: {"call": _S, "client": _S, "lease_until": _S},
+    ev.ToolCallClaimed: {"call": _S, "client": _S, "lease_until": _S, "by": _S},
     ev.ToolCallReleased: {"call": _S, "reason": _S},
     ev.ToolCallCompleted: {"call": _S, "error": _S},
     ev.ToolCallProgress: {"call": _S, "current": _S, "total": _S, "text": _S},

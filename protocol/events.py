@@ -92,7 +92,10 @@ class MessageCompleted(ControlEvent, frozen=True, kw_only=True, tag="message.com
 
 
 class RunQueued(ControlEvent, frozen=True, kw_only=True, tag="run.queued"):
-    """A run that waits for a worker; of a message that waits with it also the message."""
+    """A run that waits for a worker; of a message that waits with it also the message.
+
+    `by` is who asked, if that is another than the owner, or if a message waits.
+    """
 
     run: str
     client: str | None = None
@@ -193,11 +196,15 @@ class ToolCallRequested(ControlEvent, frozen=True, kw_only=True, tag="tool_call.
 
 
 class ToolCallClaimed(ControlEvent, frozen=True, kw_only=True, tag="tool_call.claimed"):
-    """A tab executes the call until `lease_until`; a renewal is another one of these."""
+    """A tab executes the call until `lease_until`; a renewal is another one of these.
+
+    `by` is the tab's subject, if that is another than the owner.
+    """
 
     call: str
     client: str
     lease_until: str
+    by: str | None = None
 
 
 class ToolCallReleased(ControlEvent, frozen=True, kw_only=True, tag="tool_call.released"):

@@ -2,15 +2,18 @@
 
 import asyncio
 import gc
+import re
 import subprocess
 import sys
 from contextlib import AsyncExitStack
+from typing import Any
 
 import httpx2
 import pytest
 from starlette.testclient import TestClient
 
 from gateway.app import GatewayWorker, create_app
+from gateway.auth.token import mint_token
 from gateway.broker.memory import MemoryBroker
 from gateway.errors import ConfigurationError
 from gateway.runtime.agent import FunctionAgent
@@ -135,3 +138,30 @@ def test_what_is_not_asked_for_is_not_loaded() -> None:
     assert {"gateway.app", "gateway.agents.echo"} <= loaded
     assert not loaded & {"gateway.auth.token", "gateway.agents.openai", "gateway.agents.scripted"}
     assert not loaded & {"joserfc", "cryptography", "httpx2", "jsonschema", "redis"}
+
+
+async def test_an_authorizer_as_the_documentation_has_it() -> None:
+    """docs/authorization.md: its program is made an application, and does what it says."""
+    page = (ROOT / "docs" / "authorization.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    made: dict[str, Any] = {}
+    exec(program, made)
+    secret = "at least thirty-two bytes, and random"
+    tokens = {
+        who: {"Authorization": f"Bearer {mint_token(secret, subject=who)}"}
+        for who in ("ann", "bob", "support-1")
+    }
+    app = made["app"]
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(app=app), base_url="http://gateway/v1"
+        ) as http,
+    ):
+        body = {"agent": "echo", "session": "s_1"}
+        assert (await http.post("/sessions", json=body, headers=tokens["ann"])).status_code == 201
+        one = "/sessions/s_1"
+        looks = [(await http.get(one, headers=t)).status_code for t in tokens.values()]
+        assert looks == [200, 404, 200]
+        ends = [(await http.delete(one, headers=t)).status_code for t in tokens.values()]
+        assert ends == [403, 404, 403]

@@ -10,7 +10,7 @@ seconds since the epoch by the broker's clock.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
@@ -18,6 +18,13 @@ from gateway.errors import BrokerUnavailable
 
 KEPT_S = 24 * 3600.0
 """How long a command's answer and what is left of a deleted session are kept."""
+
+
+LOOKED_S = 10
+"""How long a subject's full set of busy sessions is believed before somebody looks again."""
+
+Share = Literal["read", "act"]
+"""What another principal may do in a session: see it, or take part in it."""
 
 
 class Head(Struct, frozen=True):
@@ -33,7 +40,8 @@ class StoredCommand(Struct, frozen=True):
     """A command whose answer is kept for 24 h: who asked what, and what was answered."""
 
     key: str
-    """`<client>:<id>`, made of id characters and the colon."""
+    """`<client>:<id>`, made of id characters and the colon; of one who is not the session's owner
+    another id comes before."""
     digest: str
     answer: bytes
     seq: int = 0
@@ -83,6 +91,15 @@ class Create(Struct, frozen=True, kw_only=True):
     command: StoredCommand | None = None
 
 
+class Asker(Struct, frozen=True):
+    """For whom a session is loaded."""
+
+    owner: str
+    """The principal, as `Create.owner`."""
+    command: str = ""
+    """The key of its command, if the session is another's."""
+
+
 class Loaded(Struct, frozen=True, kw_only=True):
     """What `load` found: the snapshot (None: none yet), the events after it, and the head."""
 
@@ -95,6 +112,12 @@ class Loaded(Struct, frozen=True, kw_only=True):
     """(seq, body) in order, all those after `max(snapshot_seq, after)`."""
     command: StoredCommand | None
     deleted: bool = False
+    share: Share | None = None
+    """What the session's owner lets the asker do."""
+    withheld: bool = False
+    """It is another's and not shared with the asker: snapshot, events and command are not here."""
+    log_bytes: int = 0
+    """The size of all events that it ever had."""
 
 
 class Claimed(Struct, frozen=True):
@@ -200,12 +223,20 @@ class Broker(Protocol):
         ...
 
     async def load(
-        self, session: str, *, after: int = 0, epoch: str = "", command: str = ""
+        self,
+        session: str,
+        *,
+        after: int = 0,
+        epoch: str = "",
+        command: str = "",
+        asker: Asker | None = None,
     ) -> Loaded:
         """Head, snapshot and the events after it, read atomically.
 
         With `after` (> 0) and `epoch` of a state that the caller has: only the events after it and
         no snapshot, if the log still is of that epoch and reaches back. `command` is a key.
+        With an `asker` the session is withheld unless it is its own or shared with it, and only
+        the owner's command is `command`.
         Raises `SessionMissing`. A deleted session is loaded for 24 h, with `deleted` set, without
         snapshot and events.
         """
@@ -257,10 +288,42 @@ class Broker(Protocol):
     async def sessions(
         self, owner: str, *, limit: int, before: str | None
     ) -> tuple[list[str], bool]:
-        """A principal's sessions, the newest created first, and whether there are more.
+        """A principal's sessions and those shared with it, the newest first; are there more?
 
         `before`: only those after it in this order; none if it is not one of them.
         """
+        ...
+
+    async def owned(self, owner: str) -> int:
+        """How many sessions a principal has, about; those shared with it are not its own."""
+        ...
+
+    async def share(
+        self, session: str, principal: str, access: Share | None, *, most: int = 2**31
+    ) -> bool:
+        """Lets another principal into a session, from now on or (None) no more.
+
+        False: `most` others are in already. Raises `SessionMissing`, for a deleted one too.
+        """
+        ...
+
+    async def shares(self, session: str) -> dict[str, Share]:
+        """With whom a session is shared. Raises `SessionMissing`, for a deleted one too."""
+        ...
+
+    async def occupy(
+        self, owner: str, session: str, version: int, *, most: int, ttl_s: float
+    ) -> Sequence[str] | None:
+        """Counts a session among its owner's busy ones, of which there are `most`; None: it is in.
+
+        Else they are full, and these are they, for the caller to see which are busy no more;
+        empty if somebody looked less than `LOOKED_S` ago. `version` is the session's before it
+        becomes busy. All of them are forgotten `ttl_s` after the last one.
+        """
+        ...
+
+    async def vacate(self, owner: str, session: str, version: int) -> None:
+        """The session was not busy at `version`; if it has been occupied since then, it stays."""
         ...
 
     async def follow(self, session: str, follower: Follower) -> None:

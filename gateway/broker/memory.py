@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 
 from gateway.broker.base import (
     KEPT_S,
+    LOOKED_S,
     Answered,
     Append,
+    Asker,
     Claimed,
     Create,
     Follower,
@@ -23,11 +25,13 @@ from gateway.broker.base import (
     Loaded,
     News,
     OnControl,
+    Share,
     StoredCommand,
     check_bodies,
 )
 from gateway.broker.followers import Followers
 from gateway.broker.memory_session import MemorySession
+from gateway.broker.occupied import Occupied
 from gateway.broker.schedule import Due, Schedule
 from gateway.errors import (
     BrokerError,
@@ -54,7 +58,7 @@ class MemoryBroker:
         self._clock = clock
         self._ids = ids
         self._sessions: dict[str, MemorySession] = {}
-        # owner -> its sessions, oldest first
+        # principal -> its sessions and those shared with it, oldest first
         self._owned: dict[str, dict[str, None]] = {}
         # agent -> session -> since when it may be claimed
         self._claimable: dict[str, Schedule] = {}
@@ -63,6 +67,7 @@ class MemoryBroker:
         # What ends by itself, in order of time: (when, session, command key or "" for all of it)
         self._expiring: deque[tuple[float, str, str]] = deque()
         self._waiting: set[asyncio.Event] = set()
+        self._occupied = Occupied()
 
     async def start(self) -> None:
         """Nothing to connect to."""
@@ -166,10 +171,21 @@ class MemoryBroker:
             self._timers.set(append.session, append.timer_at)
 
     async def load(
-        self, session: str, *, after: int = 0, epoch: str = "", command: str = ""
+        self,
+        session: str,
+        *,
+        after: int = 0,
+        epoch: str = "",
+        command: str = "",
+        asker: Asker | None = None,
     ) -> Loaded:
         self._expire()
         found = self._found(session)
+        share = None
+        if asker is not None and asker.owner != found.owner:
+            command, share = asker.command, found.shares.get(asker.owner)
+            if share is None:
+                return _withheld(found)
         cached = epoch == found.epoch and max(found.trimmed, 1) <= after <= found.seq
         snapshot = None if cached or found.snapshot is None else found.snapshot
         snapshot_seq = 0 if snapshot is None else found.snapshot_seq
@@ -183,6 +199,8 @@ class MemoryBroker:
             events=() if found.deleted else tuple(found.after(start)),
             command=found.commands.get(command),
             deleted=found.deleted,
+            share=share,
+            log_bytes=found.log_bytes,
         )
 
     async def read(
@@ -232,6 +250,43 @@ class MemoryBroker:
             newest = newest[newest.index(before) + 1 :] if before in newest else []
         alive = [session for session in newest if not self._sessions[session].deleted]
         return alive[:limit], len(alive) > limit
+
+    # Whose it is, and who else may
+
+    async def owned(self, owner: str) -> int:
+        self._expire()
+        entries = (self._sessions[session] for session in self._owned.get(owner, {}))
+        return sum(found.owner == owner and not found.deleted for found in entries)
+
+    async def share(
+        self, session: str, principal: str, access: Share | None, *, most: int = 2**31
+    ) -> bool:
+        self._expire()
+        shares = self._alive(session).shares
+        if access is None:
+            if shares.pop(principal, None) is not None:
+                self._disown(principal, session)
+            return True
+        if principal not in shares and len(shares) >= most:
+            return False
+        shares[principal] = access
+        self._owned.setdefault(principal, {})[session] = None
+        return True
+
+    async def shares(self, session: str) -> dict[str, Share]:
+        self._expire()
+        return dict(self._alive(session).shares)
+
+    async def occupy(
+        self, owner: str, session: str, version: int, *, most: int, ttl_s: float
+    ) -> Sequence[str] | None:
+        now = self._clock()
+        return self._occupied.enter(
+            owner, session, version, most=most, now=now, until=now + ttl_s, look_s=LOOKED_S
+        )
+
+    async def vacate(self, owner: str, session: str, version: int) -> None:
+        self._occupied.leave(owner, session, version)
 
     # News
 
@@ -345,6 +400,7 @@ class MemoryBroker:
         session.times.extend([self._clock()] * len(bodies))
         session.seq += len(bodies)
         session.version += control
+        session.log_bytes += sum(len(body) for body in bodies)
         if key in self._followers:
             news = News(key, session.epoch, first, session.seq, session.version, tuple(bodies))
             asyncio.get_running_loop().call_soon(self._followers.tell, news)
@@ -365,10 +421,14 @@ class MemoryBroker:
                 session.commands.pop(command, None)
                 continue
             del self._sessions[key]
-            owned = self._owned[session.owner]
-            owned.pop(key, None)
-            if not owned:
-                del self._owned[session.owner]
+            for principal in (session.owner, *session.shares):
+                self._disown(principal, key)
+
+    def _disown(self, principal: str, session: str) -> None:
+        owned = self._owned[principal]
+        owned.pop(session, None)
+        if not owned:
+            del self._owned[principal]
 
     def _schedule(self, agent: str) -> Schedule:
         return self._claimable.setdefault(agent, Schedule())
@@ -380,3 +440,17 @@ class MemoryBroker:
     def _wake(self) -> None:
         for event in self._waiting:
             event.set()
+
+
+def _withheld(found: MemorySession) -> Loaded:
+    return Loaded(
+        head=found.head,
+        owner=found.owner,
+        agent=found.agent,
+        snapshot=None,
+        snapshot_seq=0,
+        events=(),
+        command=None,
+        deleted=found.deleted,
+        withheld=True,
+    )

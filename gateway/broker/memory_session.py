@@ -6,7 +6,7 @@ What may be stored when is the broker's business.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from gateway.broker.base import Head, StoredCommand
+from gateway.broker.base import Head, Share, StoredCommand
 
 
 @dataclass(slots=True)
@@ -31,6 +31,9 @@ class MemorySession:
     snapshot: bytes | None = None
     snapshot_seq: int = 0
     commands: dict[str, StoredCommand] = field(default_factory=dict[str, StoredCommand])
+    # principal -> what it may do
+    shares: dict[str, Share] = field(default_factory=dict[str, Share])
+    log_bytes: int = 0
 
     @property
     def head(self) -> Head:

@@ -26,7 +26,7 @@ async def answer(
 
     Raises `ProtocolError` or `BrokerError`; then nothing was done.
     """
-    principal = subscriptions.grant.principal
+    grant = subscriptions.grant
     match frame:
         case cmd.SessionSubscribe():
             await subscriptions.subscribe(frame, frame.id)
@@ -37,10 +37,10 @@ async def answer(
         case cmd.SessionMessages():
             return await _messages(frame, store, subscriptions)
         case cmd.SessionList():
-            rows, more = await store.sessions(principal, frame.limit, frame.before)
+            rows, more = await store.sessions(grant, frame.limit, frame.before)
             return Ok(id=frame.id, sessions=rows, more=more)
         case _:
-            return await carry_out(store, frame, Origin(principal, client))
+            return await carry_out(store, frame, Origin(grant, client))
 
 
 async def carry_out(store: Store, command: cmd.DecidedCommand, origin: Origin) -> Ok:
@@ -77,9 +77,7 @@ def _record(
 
 async def _messages(frame: cmd.SessionMessages, store: Store, subscriptions: Subscriptions) -> Ok:
     grant = subscriptions.grant
-    messages, calls, more = await store.messages(
-        frame.session, grant.principal, frame.before, frame.limit
-    )
+    messages, calls, more = await store.messages(frame.session, grant, frame.before, frame.limit)
     view = subscriptions.view(frame.session) or View(grant.detail)
     seen = [view.message(message, calls) for message in messages]
     return Ok(id=frame.id, messages=seen, more=more)

@@ -471,6 +471,11 @@ class Connection:
 
     # --- time and the end
 
+    def look_again(self, session: str, /) -> None:
+        """Perhaps it may not see the session any more."""
+        if self._subscriptions is not None and self.close_code is None:
+            self._subscriptions.look_again(session)
+
     def tick(self, now: float) -> None:
         """Once a second: pings, deadlines, the end of the token."""
         settings = self._in.settings

@@ -1,7 +1,7 @@
-"""Words between processes: a client has come to another replica, so its old connection is over.
+"""Words between processes: a client has come to another replica, a session is shared no more.
 
 They are lossy (the broker's control channel); nothing stored depends on one. A word that is lost
-leaves a dead connection to its pings.
+leaves a dead connection to its pings, and a subscription to its next look.
 """
 
 import logging
@@ -26,8 +26,14 @@ class Supersede(msgspec.Struct, frozen=True, tag="supersede"):
     connection: str
 
 
+class LookAgain(msgspec.Struct, frozen=True, tag="look_again"):
+    """Who is subscribed to a session may not be allowed to any more."""
+
+    session: str
+
+
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Supersede).decode
+_decode = msgspec.json.Decoder(Supersede | LookAgain).decode
 
 
 class Control:
@@ -45,7 +51,13 @@ class Control:
 
     async def supersede(self, principal: Principal, client: str, place: Place) -> None:
         """Tells everybody that the client is here now. Never raises: it is lossy anyhow."""
-        word = Supersede(principal, client, place.at, place.connection)
+        await self._tell(Supersede(principal, client, place.at, place.connection))
+
+    async def look_again(self, session: str) -> None:
+        """Tells everybody that a permission was taken away. Never raises, as above."""
+        await self._tell(LookAgain(session))
+
+    async def _tell(self, word: Supersede | LookAgain) -> None:
         try:
             await self._broker.publish_control(_encode(word))
         except BrokerError as error:
@@ -56,6 +68,9 @@ class Control:
             word = _decode(message)
         except (msgspec.DecodeError, UnicodeError):  # of a newer version, perhaps
             log.debug("an unknown word on the control channel")
+            return
+        if isinstance(word, LookAgain):
+            self._roster.look_again(word.session)
             return
         place = Place(word.at, word.connection)
         self._roster.supersede(word.principal, word.client, place)

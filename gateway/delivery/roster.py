@@ -53,6 +53,10 @@ class Member(Protocol):
         """This process ends: the client should connect elsewhere."""
         ...
 
+    def look_again(self, session: str, /) -> None:
+        """If it is subscribed to the session: perhaps it may not see it any more."""
+        ...
+
     def abort(self) -> None:
         """It cannot go on."""
         ...
@@ -121,6 +125,11 @@ class Roster:
         )
         if member is not None and here is not None and here < place:
             member.close(4409)
+
+    def look_again(self, session: str) -> None:
+        """A permission was taken away: whoever is subscribed to the session finds out."""
+        for member in list(self._members):
+            self._spare(member, lambda one: one.look_again(session))
 
     def leave(self, member: Member, principal: Principal | None, client: str) -> None:
         """A connection is over."""

@@ -13,6 +13,7 @@ from msgspec import structs
 
 from gateway.delivery.feed import Chunk, Entry, Feed
 from gateway.delivery.window import Window
+from gateway.sessions.access import Facts
 from protocol.codec import encode, splice_merged
 from protocol.detail import View
 from protocol.events import MessageDelta
@@ -48,7 +49,7 @@ class Subscription:
             "_page",
             "_window",
         ),
-        *("acked", "cursor", "epoch", "feed", "full_since", "in_line", "line", "messages"),
+        *("acked", "cursor", "epoch", "facts", "feed", "full_since", "in_line", "line", "messages"),
         *("replay_to", "told"),
     )
 
@@ -57,6 +58,7 @@ class Subscription:
         feed: Feed,
         view: View,
         *,
+        facts: Facts,
         epoch: str,
         cursor: int,
         window: int | None = None,
@@ -64,6 +66,7 @@ class Subscription:
     ) -> None:
         self.feed = feed
         self.view = view
+        self.facts = facts  # by which it was let in
         self.messages = messages
         self.in_line = False  # kept by the outbox
         self.line: list[Subscription] = []  # the outbox's

@@ -24,6 +24,7 @@ from gateway.errors import (
     Trimmed,
 )
 from gateway.limits import Clock
+from gateway.sessions.access import Facts
 from gateway.sessions.store import Store
 from protocol.codec import encode, error_frame
 from protocol.commands import SessionSubscribe, SubscriptionOptions
@@ -33,6 +34,8 @@ from protocol.frames import Subscribed
 from protocol.state import State, newest
 from protocol.values import Detail
 
+LOOK_AGAIN_S = 30.0
+"""So long after it was taken away a permission may still be used, if no word of it comes."""
 PAGE_EVENTS = 256
 EPOCHS_IN_A_ROW = 3
 
@@ -50,8 +53,8 @@ class Subscriptions:
     """By session; `work` queues a job in a session's lane, `subscriber` is the connection."""
 
     __slots__ = (
-        *("_all", "_clock", "_count", "_fetching", "_hub", "_most", "_places", "_store"),
-        *("_stuck", "_subscriber", "_work", "grant", "outbox"),
+        *("_all", "_clock", "_count", "_fetching", "_hub", "_looked", "_most", "_places"),
+        *("_store", "_stuck", "_subscriber", "_work", "grant", "outbox"),
     )
 
     def __init__(
@@ -78,6 +81,7 @@ class Subscriptions:
         self._places: set[str] = set()  # sessions subscribed or about to be
         self._fetching: set[Subscription] = set()  # a job for it is in its lane
         self._stuck: set[Subscription] = set()  # the broker was away; tried again at a tick
+        self._looked = clock()
         self.outbox = Outbox(self._need)
 
     def __len__(self) -> int:
@@ -112,6 +116,10 @@ class Subscriptions:
         for subscription in self._stuck:
             self.outbox.ready(subscription)
         self._stuck.clear()
+        if now - self._looked >= LOOK_AGAIN_S:
+            self._looked = now
+            for subscription in self._all.values():
+                self._doubt(subscription)
         return any(
             s.full and s.full_since is not None and now - s.full_since > ack_timeout_s
             for s in self._all.values()
@@ -148,7 +156,7 @@ class Subscriptions:
                 self._places.discard(session)
 
     async def _begin(self, options: Options, id: str | None, feed: Feed) -> None:  # noqa: A002 - the wire's name
-        state = await self._load(feed)
+        state, facts = await self._load(feed)
         head, epoch, after = state.seq, state.epoch, options.after
         resumed = (
             after is not None
@@ -161,11 +169,12 @@ class Subscriptions:
                 page = await self._store.broker.read(feed.session, after, PAGE_EVENTS, epoch=epoch)
             except (Trimmed, EpochChanged, SessionMissing):
                 resumed = False
-                state = await self._load(feed)
+                state, facts = await self._load(feed)
         # no await from here on: the state is of this moment
         subscription = Subscription(
             feed,
             View(granted(options.detail, self.grant), options.tools),
+            facts=facts,
             epoch=epoch,
             cursor=head,
             window=options.window,
@@ -220,12 +229,12 @@ class Subscriptions:
         subscription.restart(state.epoch, state.seq, replay_to=None)
         self.outbox.ready(subscription)
 
-    async def _load(self, feed: Feed) -> State:
+    async def _load(self, feed: Feed) -> tuple[State, Facts]:
         """The session's state, of the feed's epoch; valid until the next await."""
         for _ in range(EPOCHS_IN_A_ROW):
-            session = await self._store.load(feed.session, self.grant.principal)
+            session, facts = await self._store.look(feed.session, self.grant)
             if self._hub.begin(feed, session.state):
-                return session.state
+                return session.state, facts
             await self._hub.check(feed.session)
         raise ProtocolError("broker.unavailable", session=feed.session)
 
@@ -239,11 +248,37 @@ class Subscriptions:
             self._hub.unfollow(session, self._subscriber)
 
     def allow(self, grant: Grant) -> None:
-        """A newer token: what sees more than it allows begins anew with less."""
+        """A newer token: what sees more than it allows begins anew with less, or ends."""
         self.grant = grant
         for session, subscription in self._all.items():
+            self._doubt(subscription)
             if granted(subscription.view.detail, grant) != subscription.view.detail:
                 self._work(session, partial(self._fetch, subscription, self._begin_anew))
+
+    def look_again(self, session: str) -> None:
+        """Perhaps it may not be seen any more."""
+        if (subscription := self._all.get(session)) is not None:
+            self._work(session, partial(self._fetch, subscription, self._look_again))
+
+    def _doubt(self, subscription: Subscription) -> None:
+        """Looks again where something may have changed: a share, or what the grant allows."""
+        facts = subscription.facts
+        if facts.share is not None or not self._store.allows(self.grant, facts):
+            self.look_again(facts.session)
+
+    async def _look_again(self, subscription: Subscription) -> None:
+        try:
+            _, subscription.facts = await self._store.look(subscription.facts.session, self.grant)
+        except ProtocolError as error:
+            self._end(subscription, error)
+
+    def _end(self, subscription: Subscription, error: ProtocolError) -> None:
+        """The client is told why. Raises `BrokerUnavailable` if it is to be tried again."""
+        if error.retryable:
+            raise BrokerUnavailable from error
+        session = subscription.feed.session
+        self.unsubscribe(session)
+        self.outbox.control(error_frame(refusal(error, None, session)))
 
     # --- what a pull could not do by itself
 
@@ -262,7 +297,8 @@ class Subscriptions:
             await self.outbox.room()
             if self._all.get(subscription.feed.session) is subscription:
                 await job(subscription)
-                self.outbox.ready(subscription)
+                if self._all.get(subscription.feed.session) is subscription:
+                    self.outbox.ready(subscription)
         except BrokerError:
             self._stuck.add(subscription)
         finally:
@@ -284,14 +320,10 @@ class Subscriptions:
             raise BrokerUnavailable
 
     async def _begin_anew(self, subscription: Subscription) -> None:
-        session = subscription.feed.session
         try:
-            state = await self._load(subscription.feed)
+            state, subscription.facts = await self._load(subscription.feed)
         except ProtocolError as error:
-            if error.retryable:
-                raise BrokerUnavailable from error
-            self.unsubscribe(session)
-            self.outbox.control(error_frame(refusal(error, None, session)))
+            self._end(subscription, error)
             return
         view = subscription.view
         subscription.view = View(granted(view.detail, self.grant), sorted(view.tools))

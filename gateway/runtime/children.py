@@ -6,15 +6,16 @@ the timers, not here.
 
 import asyncio
 from typing import Any, Literal
-from urllib.parse import unquote
 
 from msgspec import Struct
 
+from gateway.auth import Grant
 from gateway.broker.base import News
 from gateway.errors import BrokerUnavailable
+from gateway.sessions.access import grant_of
 from gateway.sessions.session import Session
 from gateway.sessions.store import Store
-from protocol.values import ErrorInfo, Principal
+from protocol.values import ErrorInfo
 
 RETRY_S = 0.5
 LOOK_AGAIN_S = 30.0
@@ -45,14 +46,13 @@ async def start(
 
 async def ended(store: Store, parent: Session, session: str, run: str) -> ChildResult:
     """Returns when the child run has ended. Waits for the broker."""
-    tenant, subject = parent.owner.split(":")
-    principal = Principal(unquote(tenant), unquote(subject))
+    grant = grant_of(parent.owner)
     news = _Bell()
     await _follow(store, session, news)
     try:
         while True:
             news.rung.clear()
-            result = await _result(store, principal, session, run)
+            result = await _result(store, grant, session, run)
             if result is not None:
                 return result
             try:
@@ -85,9 +85,9 @@ async def _follow(store: Store, session: str, bell: _Bell) -> None:
             await asyncio.sleep(RETRY_S)
 
 
-async def _result(store: Store, principal: Principal, session: str, run: str) -> ChildResult | None:
+async def _result(store: Store, grant: Grant, session: str, run: str) -> ChildResult | None:
     try:
-        state = (await store.load(session, principal)).state
+        state = (await store.load(session, grant)).state
     except BrokerUnavailable:
         return None
     known = state.run_of(run)

@@ -200,7 +200,8 @@ class Execution:
             await asyncio.sleep(self._times.backoff_s * 2 ** (losses - 2))
         replay = None
         if self._agent.resume == "replay":
-            replay = Replay(self._keeper.state, await self._children(run))
+            children = await self._children(run)
+            replay = Replay(self._keeper.state, children, self._keeper.ledger.shown)
         hold = Hold(
             keeper=self._keeper,
             calls=self._calls,

@@ -5,13 +5,14 @@ an ordinal, and as long as that one is committed nothing is emitted and what is 
 Pure, but for reading the log of children, which the caller does.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
 from gateway.runtime.failures import DivergedError
 from gateway.runtime.history import parsed
+from gateway.sessions.session import digest
 from protocol import events as ev
 from protocol.model import Approval, Call, Message, StateData
 from protocol.values import ToolCallPart
@@ -30,7 +31,10 @@ class Replay:
     """A cursor over the committed things of one run. Diverged once, it stays so."""
 
     def __init__(
-        self, state: StateData | None = None, children: Sequence[CommittedChild] = ()
+        self,
+        state: StateData | None = None,
+        children: Sequence[CommittedChild] = (),
+        shown: Mapping[str, str] | None = None,
     ) -> None:
         run = state.run if state is not None else None
         messages: list[Message] = []
@@ -44,8 +48,10 @@ class Replay:
         self._messages = messages[::-1]
         self._approvals = [a for a in reversed(approvals) if a.call is None]
         self._children = list(children)[::-1]
-        # calls whose arguments a person may have edited
-        self._asked = {a.call for a in approvals if a.decision == "approve"}
+        # approval -> digest of the arguments that a person was shown
+        self._shown = shown or {}
+        # calls whose arguments a person may have edited -> the approval
+        self._asked = {a.call: a.id for a in approvals if a.decision == "approve"}
         self.diverged: DivergedError | None = None
 
     @property
@@ -78,14 +84,24 @@ class Replay:
         """Raises `DivergedError` unless they are the same calls.
 
         Arguments that a person edited before they approved are not the agent's any more, so
-        a call that was asked about is compared by its name alone.
+        those of a call that was asked about are compared with what was shown.
         """
         same = len(found) == len(wanted) and all(
-            call.name == name and (call.id in self._asked or parsed(call.arguments) == arguments)
+            call.name == name and self._same_arguments(call, arguments)
             for call, (name, arguments) in zip(found, wanted, strict=False)
         )
         if not same:
             raise self._diverge(_names(n for n, _ in wanted), _names(c.name for c in found))
+
+    def _same_arguments(self, call: Call, arguments: Any) -> bool:
+        approval = self._asked.get(call.id)
+        if approval is None:
+            return parsed(call.arguments) == arguments
+        return self._was_shown(approval, arguments)
+
+    def _was_shown(self, approval: str, arguments: Any) -> bool:
+        """Consent is to the arguments that were shown; True where that is not known any more."""
+        return self._shown.get(approval) in (None, digest(arguments))
 
     def approval(self, title: str, arguments: Any) -> Approval | None:
         """The next approval that stands for itself."""
@@ -93,8 +109,11 @@ class Replay:
         if not self._approvals:
             return None
         approval = self._approvals.pop()
-        edited = approval.decision == "approve"
-        if approval.title != title or (not edited and approval.arguments != arguments):
+        if approval.decision == "approve":  # the person may have edited them
+            same = self._was_shown(approval.id, arguments)
+        else:
+            same = approval.arguments == arguments
+        if approval.title != title or not same:
             raise self._diverge(f"approval {title!r}", f"approval {approval.title!r}")
         return approval
 

@@ -27,11 +27,12 @@ from gateway.errors import (
     SessionMissing,
     Trimmed,
 )
-from gateway.sessions import inputs
+from gateway.sessions import inputs, quotas
 from gateway.sessions.by_time import next_deadline
 from gateway.sessions.decide import decide_step
 from gateway.sessions.draft import Decision, NewId, RuleBrokenError, Rules
 from gateway.sessions.loading import Snapshots, fold_loaded, fold_on
+from gateway.sessions.quotas import busy
 from gateway.sessions.session import Session
 from protocol import events as ev
 from protocol.codec import encode
@@ -261,6 +262,8 @@ class Attempt:
             await self._reload()
         if append.raise_fence or self._snapshots.due(self._session, seq):
             await self._snapshots.after(self.session, ended=append.raise_fence)
+        if append.raise_fence and not busy(self.session):
+            await quotas.end(self._broker, self.session)
 
     async def _send_again(self, append: Append) -> int:
         """The same append again and again until the broker answers."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.sessions.closing import cancel_run, make_way
 from gateway.sessions.draft import Decision, Draft, Origin
+from gateway.sessions.sizes import check_log, check_metadata, check_queue, check_tools
 from protocol import commands as cmd
 from protocol import events as ev
 from protocol.errors import ProtocolError, malformed
@@ -24,7 +25,11 @@ def merged(old: Metadata, changes: Metadata) -> Metadata:
 
 def update(draft: Draft, command: cmd.SessionUpdate, _: Origin) -> Decision:
     """The page declares other tools or metadata."""
-    change(draft, command.metadata, command.tools)
+    sizes, metadata = draft.rules.sizes, command.metadata
+    check_log(sizes, draft.session.log_bytes)
+    check_metadata(sizes, metadata and merged(draft.state.metadata, metadata))
+    check_tools(sizes, command.tools)
+    change(draft, metadata, command.tools)
     return draft.done()
 
 
@@ -54,6 +59,7 @@ def delete(draft: Draft, _: cmd.SessionDelete, origin: Origin) -> Decision:
 
 def send(draft: Draft, command: cmd.MessageSend, origin: Origin) -> Decision:
     """A user's message."""
+    check_log(draft.rules.sizes, draft.session.log_bytes)
     message = command.message or draft.new_id("m")
     if draft.state.message(message) is not None or _waits(draft, message):
         raise ProtocolError("command.conflict", f"Message {message} exists already.")
@@ -86,6 +92,7 @@ def send(draft: Draft, command: cmd.MessageSend, origin: Origin) -> Decision:
 
 def start(draft: Draft, command: cmd.RunStart, origin: Origin) -> Decision:
     """A run without a new message; without input the person's last one triggers it."""
+    check_log(draft.rules.sizes, draft.session.log_bytes)
     if command.if_busy == "steer" and _busy(draft) is not None:
         raise _is_busy(draft)  # there is no message to steer with
     _make_room(draft, command, origin)
@@ -113,7 +120,7 @@ def interrupt(draft: Draft, command: cmd.RunInterrupt, origin: Origin) -> Decisi
         )
     draft.add(ev.RunCancelled(time=draft.time, run=waiting[0].id, by=by, reason=command.reason))
     if run is None:
-        make_way(draft, waiting[0].client)
+        make_way(draft, waiting[0].client, waiting[0].by)
     return draft.done()
 
 
@@ -176,7 +183,7 @@ def _stop(draft: Draft, by: str) -> None:
     head = draft.state.queue[0]
     if head.content is None:
         draft.add(ev.RunCancelled(time=draft.time, run=head.id, by=by))
-        make_way(draft, head.client)
+        make_way(draft, head.client, head.by)
 
 
 def _unanswered(draft: Draft) -> str | None:
@@ -219,6 +226,7 @@ def _queue(
     metadata: Metadata | None = None,
 ) -> Decision:
     """`run.queued`; claimable if nothing is before it."""
+    check_queue(draft.rules.sizes, len(draft.state.queue))
     first = _busy(draft) is None
     run = draft.new_id("r")
     draft.add(
@@ -229,7 +237,7 @@ def _queue(
             trigger=trigger,
             input=input,
             content=content,
-            by=by,
+            by=by or draft.guest(origin),
             metadata=metadata,
         )
     )

@@ -6,6 +6,7 @@ never depends on whether a timer was late.
 
 from typing import Any
 
+from gateway.sessions.access import subject_of
 from gateway.sessions.by_client import check_url
 from gateway.sessions.by_time import expire
 from gateway.sessions.closing import announce_wait
@@ -23,7 +24,7 @@ DEFAULT_LEASE_MS = 15_000
 def claim(draft: Draft, command: cmd.ToolClaim, origin: Origin) -> Decision:
     """A tab wants to execute a call; a repeated claim of the holder is granted."""
     call = _open_call(draft, command.call)
-    if call.status == "claimed" and call.client == origin.tab:
+    if call.status == "claimed" and _is_its(draft, call, origin):
         _progress(draft, call, command.progress)
         return draft.done(lease_ms=_lease_ms(call))
     _take(draft, call, origin)
@@ -140,12 +141,18 @@ def _open_call(draft: Draft, call_id: str) -> Call:
 
 def _check_may(draft: Draft, call: Call, origin: Origin) -> None:
     """Raises `tool.held` unless this tab holds the call or could claim it now."""
-    if call.client in (None, origin.tab):
+    if call.client is None or _is_its(draft, call, origin):
         return
     known = draft.ledger.open_calls[call.id]
     if call.status == "requested" and known.released and known.idempotent:
         return
     raise ProtocolError("tool.held", f"Call {call.id} is held by another tab.")
+
+
+def _is_its(draft: Draft, call: Call, origin: Origin) -> bool:
+    """Whether `call.client` is this tab: another subject may use the same client id."""
+    holder = draft.ledger.open_calls[call.id].holder or subject_of(draft.session.owner)
+    return call.client == origin.tab and holder == origin.principal.subject
 
 
 def _take(draft: Draft, call: Call, origin: Origin) -> None:
@@ -156,6 +163,7 @@ def _take(draft: Draft, call: Call, origin: Origin) -> None:
             call=call.id,
             client=origin.tab,
             lease_until=draft.after(_lease_ms(call)),
+            by=draft.guest(origin),
         )
     )
 

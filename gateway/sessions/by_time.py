@@ -94,7 +94,7 @@ def _expire_runs(draft: Draft) -> None:
         else:
             draft.add(ev.RunFailed(time=draft.time, run=run_id, error=EXPIRED))
             if live is None:
-                make_way(draft, None)
+                make_way(draft, None, None)
 
 
 def _expire_approvals(draft: Draft) -> bool:

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from gateway.sessions.access import subject_of
 from gateway.sessions.draft import Draft
 from protocol import events as ev
 from protocol.state import Run
@@ -65,12 +66,18 @@ def close_run(
 
 def end_run(draft: Draft, end: ev.RunEnd, client: str | None) -> None:
     """The end event, the fence, and the next run if there is one."""
+    by = draft.ledger.begun_by.get(end.run)
     draft.add(end)
-    make_way(draft, client)
+    make_way(draft, client, by)
 
 
-def make_way(draft: Draft, client: str | None) -> None:
-    """The head of the queue, or a run for steering that nobody read, becomes claimable."""
+def make_way(draft: Draft, client: str | None, by: str | None) -> None:
+    """The head of the queue, or a run for steering that nobody read, becomes claimable.
+
+    `client` and `by` are whose tab the run before was of: such a run is of the same.
+    """
+    if by == subject_of(draft.session.owner):
+        by = None
     if not draft.state.queue and draft.ledger.unread:
         draft.add(
             ev.RunQueued(
@@ -78,6 +85,7 @@ def make_way(draft: Draft, client: str | None) -> None:
                 run=draft.new_id("r"),
                 client=client,
                 trigger=draft.ledger.unread[-1],
+                by=by,
             )
         )
     draft.end_attempt(next_at=draft.now if draft.state.queue else None)

@@ -9,8 +9,11 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from gateway.auth import Grant
 from gateway.errors import GatewayError
+from gateway.sessions.access import owner_key
 from gateway.sessions.session import Session
+from gateway.sessions.sizes import Sizes
 from protocol import events as ev
 from protocol.state import Run
 from protocol.values import Principal, time_text
@@ -24,20 +27,26 @@ class RuleBrokenError(GatewayError):
 
 
 class Rules(Struct, frozen=True):
-    """The times that decisions know, in seconds."""
+    """The times that decisions know, in seconds, and how large a session may become."""
 
     run_ttl_s: float = 86_400.0
     session_ttl_s: float = math.inf
     """A session without a run and without a control event for so long is deleted."""
     unclaimed_notice_s: float = 5.0
     max_losses: int = 3
+    sizes: Sizes = Sizes()
 
 
 class Origin(Struct, frozen=True):
-    """Who asks: a principal, in a tab; over HTTP `client` may be empty."""
+    """Who asks: a grant's principal, in a tab; over HTTP `client` may be empty."""
 
-    principal: Principal
+    grant: Grant
     client: str
+
+    @property
+    def principal(self) -> Principal:
+        """Who acts."""
+        return self.grant.principal
 
     @property
     def tab(self) -> str:
@@ -97,6 +106,11 @@ class Draft:
     def delete(self) -> None:
         """These are the session's last events."""
         self._decision.delete = True
+
+    def guest(self, origin: Origin) -> str | None:
+        """The subject that acts, if it is not the session's owner."""
+        mine = self.session.owner == owner_key(origin.principal)
+        return None if mine else origin.principal.subject
 
     @property
     def live(self) -> Run | None:

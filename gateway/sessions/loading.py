@@ -43,6 +43,7 @@ def settle(session: Session, loaded: Loaded) -> Session:
     """Takes over what only the broker knows: where the log stands."""
     session.version = loaded.head.version
     session.fence = loaded.head.fence
+    session.log_bytes = loaded.log_bytes
     session.state.epoch = loaded.head.epoch
     return session
 

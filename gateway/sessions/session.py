@@ -4,11 +4,15 @@ Both are folds over the same events. The ledger never leaves the server except i
 a client may know belongs into `protocol.state`. No I/O, no clock.
 """
 
+import hashlib
+from typing import Any
+
 import msgspec
 from msgspec import Struct
 
+from gateway.sessions.access import subject_of
 from protocol import events as ev
-from protocol.state import Call, State
+from protocol.state import Approval, Call, State
 from protocol.values import time_seconds, time_text
 
 
@@ -20,6 +24,8 @@ class OpenCall(Struct):
     idempotent: bool = False
     released: bool = False
     """Its holder's lease ran out: others may claim it, if it is idempotent."""
+    holder: str = ""
+    """The subject whose tab `Call.client` is; empty: the owner."""
 
 
 class Child(Struct, frozen=True):
@@ -45,10 +51,14 @@ class Ledger(Struct, kw_only=True):
 
     open_calls: dict[str, OpenCall] = {}
     open_approvals: list[str] = []
+    shown: dict[str, str] = {}
+    """Approvals of runs that have not ended -> digest of the arguments a person was shown."""
     unread: list[str] = []
     """Steering messages that no `message.started` has read, oldest first."""
     born: dict[str, str] = {}
     """Live and queued runs -> time of `run.queued`."""
+    begun_by: dict[str, str] = {}
+    """Of these the ones that another than the owner asked for -> its subject."""
     children: dict[str, Child] = {}
     """Child runs that have not ended, by run id."""
     orphans: list[Orphan] = []
@@ -69,6 +79,8 @@ class Session(Struct, kw_only=True):
     fence: int = 0
     snapshot_seq: int = 0
     """Where the newest snapshot known here is."""
+    log_bytes: int = 0
+    """The size of all events it ever had, when it was loaded."""
 
     def apply(self, event: ev.Event, seq: int) -> None:
         """Folds one event in."""
@@ -125,6 +137,16 @@ def copy(session: Session) -> Session:
     return twin
 
 
+def digest(arguments: Any) -> str:
+    """Stands for arguments, whatever the order of their keys."""
+    text = msgspec.json.encode(arguments, order="deterministic")
+    return hashlib.blake2b(text, digest_size=12).hexdigest()
+
+
+def _run_of(approval: Approval | None) -> str | None:
+    return None if approval is None else approval.run
+
+
 ORPHAN_MEMORY_S = 60.0
 """How long an orphan is remembered, at least; to interrupt one twice is harmless."""
 
@@ -149,8 +171,9 @@ def _note(session: Session, event: ev.ControlEvent, busy: bool) -> None:
             ledger.deleted = True
         case ev.RunChild():
             _note_child(ledger, event)
-        case ev.ApprovalRequested(approval=approval):
+        case ev.ApprovalRequested(approval=approval, arguments=arguments):
             ledger.open_approvals.append(approval)
+            ledger.shown[approval] = digest(arguments)
         case ev.ApprovalResolved(approval=approval):
             ledger.open_approvals = [a for a in ledger.open_approvals if a != approval]
             ledger.losses = 0
@@ -162,8 +185,10 @@ def _note(session: Session, event: ev.ControlEvent, busy: bool) -> None:
 def _note_run(session: Session, event: ev.ControlEvent) -> None:
     ledger = session.ledger
     match event:
-        case ev.RunQueued(run=run, trigger=trigger, time=time):
+        case ev.RunQueued(run=run, trigger=trigger, time=time, by=by):
             ledger.born[run] = time
+            if by not in (None, subject_of(session.owner)):
+                ledger.begun_by[run] = by
             oldest = time_text(time_seconds(time) - ORPHAN_MEMORY_S)
             ledger.orphans = [o for o in ledger.orphans if o.since > oldest]
             if trigger in ledger.unread:  # its run sees the steering before it as well
@@ -177,6 +202,10 @@ def _note_run(session: Session, event: ev.ControlEvent) -> None:
             ledger.losses += 1
         case ev.RunCompleted(run=run) | ev.RunFailed(run=run) | ev.RunCancelled(run=run):
             ledger.born.pop(run, None)
+            ledger.begun_by.pop(run, None)
+            approvals = session.state.approvals
+            for approval in [a for a in ledger.shown if _run_of(approvals.get(a)) in (run, None)]:
+                del ledger.shown[approval]
             gone = [c for c in ledger.children.values() if c.parent == run]
             ledger.orphans += [Orphan(c.session, c.run, event.time) for c in gone]
             for child in gone:
@@ -190,10 +219,14 @@ def _note_call(session: Session, event: ev.ControlEvent) -> None:
     match event:
         case ev.ToolCallStarted(call=call, time=time):
             ledger.open_calls[call] = OpenCall(time)
-        case ev.ToolCallRequested(call=call, time=time, name=name, target=target):
+        case ev.ToolCallRequested(call=call, time=time, name=name, target=target, run=run):
             tools = session.state.tools if target == "client" else []
             idempotent = any(t.idempotent for t in tools if t.name == name)
-            ledger.open_calls[call] = OpenCall(time, idempotent)
+            holder = ledger.begun_by.get(run, "")
+            ledger.open_calls[call] = OpenCall(time, idempotent, holder=holder)
+        case ev.ToolCallClaimed(call=call, by=by):
+            if (known := ledger.open_calls.get(call)) is not None:
+                known.holder = by or ""
         case ev.ToolCallReleased(call=call, time=time, reason=reason):
             known = ledger.open_calls.get(call)
             if known is not None:

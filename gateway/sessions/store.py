@@ -10,14 +10,24 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from math import inf
 from typing import Any
-from urllib.parse import quote, unquote
 from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import Struct
 
 from gateway import audit
-from gateway.broker.base import Append, Broker, Claimed, Create, Head, Loaded, StoredCommand
+from gateway.auth import Grant
+from gateway.broker.base import (
+    Append,
+    Asker,
+    Broker,
+    Claimed,
+    Create,
+    Head,
+    Loaded,
+    Share,
+    StoredCommand,
+)
 from gateway.errors import (
     BrokerUnavailable,
     Conflict,
@@ -26,6 +36,21 @@ from gateway.errors import (
     Exists,
     SessionMissing,
 )
+from gateway.sessions import quotas as quota
+from gateway.sessions.access import (
+    Action,
+    Authorizer,
+    Facts,
+    Ownership,
+    action_of,
+    check,
+    facts_of,
+    grant_of,
+    not_found,
+    others_command,
+    owner_key,
+    principal_of,
+)
 from gateway.sessions.attempt import Attempt
 from gateway.sessions.by_time import first_deadline, next_deadline
 from gateway.sessions.cache import SessionCache
@@ -33,11 +58,13 @@ from gateway.sessions.decide import decide_command, decide_tick
 from gateway.sessions.draft import Decision, NewId, Origin, Rules
 from gateway.sessions.ids import derived_id, random_id
 from gateway.sessions.loading import Snapshots, fold_loaded, fold_on, settle
+from gateway.sessions.quotas import Quotas, busy
 from gateway.sessions.session import Orphan, Session, new_session
+from gateway.sessions.sizes import check_metadata, check_tools
 from protocol import commands as cmd
 from protocol import events as ev
 from protocol.codec import encode
-from protocol.errors import ProtocolError
+from protocol.errors import ProtocolError, malformed
 from protocol.frames import Ok, SessionRow
 from protocol.state import Call, Message
 from protocol.values import Principal, time_text
@@ -53,16 +80,6 @@ _ANSWERS_WITH_SEQ = (
     cmd.ApprovalRespond,
 )
 _answer = msgspec.json.Decoder(dict[str, Any])
-
-
-def owner_key(principal: Principal) -> str:
-    """A principal as the broker keeps it: `<tenant>:<subject>`, both percent-encoded."""
-    return f"{quote(principal.tenant, safe='')}:{quote(principal.subject, safe='')}"
-
-
-def not_found(session: str) -> ProtocolError:
-    """The same for a session that is somebody else's, is deleted, or never existed."""
-    return ProtocolError("session.not_found", f"There is no session {session}.", session=session)
 
 
 class _Ticked(Struct, frozen=True, kw_only=True):
@@ -97,6 +114,8 @@ class Store:
         new_id: NewId = random_id,
         snapshots: Snapshots | None = None,
         cache: SessionCache | None = None,
+        authorizer: Authorizer | None = None,
+        quotas: Quotas | None = None,
         appended: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.broker = broker
@@ -104,6 +123,8 @@ class Store:
         self.snapshots = snapshots or Snapshots(broker)
         self._new_id = new_id
         self._cache = cache or SessionCache()
+        self._authorizer = authorizer or Ownership()
+        self._quotas = quotas or Quotas()
         self._appended = appended
         self._turns: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
 
@@ -114,32 +135,47 @@ class Store:
 
         Raises `ProtocolError`: then nothing was changed, and the id may be used again.
         """
+        return await self._submit(command, origin, self._quotas)
+
+    async def _submit(self, command: cmd.DecidedCommand, origin: Origin, quotas: Quotas) -> Ok:
         if isinstance(command, cmd.SessionCreate):
-            return await self._create(command, origin)
+            return await self._create(command, origin, quotas)
         async with self._lock(command.session):
             for _ in range(MAX_TRIES):
                 # A session deleted meanwhile is loaded as such: a stored answer, or not found.
                 with suppress(Conflict, EpochChanged, SessionMissing):
-                    return await self._try(command, origin)
+                    return await self._try(command, origin, quotas)
         raise ProtocolError("internal", "Too many conflicts; try again.", session=command.session)
 
-    async def load(self, session: str, principal: Principal) -> Session:
+    async def load(self, session: str, grant: Grant) -> Session:
         """The session at its head; valid until the next await, and read-only.
 
         Raises `ProtocolError` `session.not_found`.
         """
+        return (await self.look(session, grant))[0]
+
+    async def look(self, session: str, grant: Grant) -> tuple[Session, Facts]:
+        """As `load`, and what was known when it was allowed."""
         async with self._lock(session):
-            folded, _ = await self._load(session, principal, "")
-        return folded
+            loaded, folded = await self._load(session, grant, "read", "")
+        return folded, facts_of(session, loaded)
+
+    def allows(self, grant: Grant, facts: Facts) -> bool:
+        """Whether a grant may read what it looked at before, if its facts have not changed."""
+        try:
+            check(self._authorizer, grant, "read", facts)
+        except ProtocolError:
+            return False
+        return True
 
     async def messages(
-        self, session: str, principal: Principal, before: str | None, limit: int
+        self, session: str, grant: Grant, before: str | None, limit: int
     ) -> tuple[list[Message], dict[str, Call], bool]:
         """At most `limit` messages before one, oldest first, their calls, and if there are more.
 
         Raises `ProtocolError` `session.not_found`, `message.unknown`.
         """
-        state = (await self.load(session, principal)).state
+        state = (await self.load(session, grant)).state
         end = len(state.messages)
         if before is not None:
             places = [i for i, m in enumerate(state.messages) if m.id == before]
@@ -150,16 +186,55 @@ class Store:
         return state.messages[start:end], state.calls, start > 0
 
     async def sessions(
-        self, principal: Principal, limit: int, before: str | None
+        self, grant: Grant, limit: int, before: str | None
     ) -> tuple[list[SessionRow], bool]:
-        """A principal's sessions, the newest first, and whether there are more."""
-        owner = owner_key(principal)
-        names, more = await self.broker.sessions(owner, limit=limit, before=before)
+        """The sessions that a grant may read, the newest first, and whether there are more."""
+        owner, more = owner_key(grant.principal), True
         rows: list[SessionRow] = []
-        for name in names:
-            with suppress(ProtocolError):  # deleted in the meantime
-                rows.append(_row(await self.load(name, principal)))
-        return rows, more
+        while more and len(rows) <= limit:
+            names, more = await self.broker.sessions(
+                owner, limit=limit + 1 - len(rows), before=before
+            )
+            for name in names:
+                with suppress(ProtocolError):  # not for this token, or deleted in the meantime
+                    rows.append(_row(await self.load(name, grant)))
+            before = names[-1] if names else before
+        return rows[:limit], len(rows) > limit
+
+    # --- sharing
+
+    async def shares(self, session: str, grant: Grant) -> dict[str, Share]:
+        """With which subjects a session is shared.
+
+        Raises `ProtocolError` `session.not_found`, `auth.forbidden`.
+        """
+        async with self._owning(session, grant):
+            found = await self.broker.shares(session)
+        return {principal_of(key).subject: share for key, share in found.items()}
+
+    async def share(self, session: str, grant: Grant, subject: str, access: Share | None) -> None:
+        """Lets a subject of the same tenant into a session, or (None) no more.
+
+        Raises `ProtocolError` `session.not_found`, `auth.forbidden`, `limit.exceeded`.
+        """
+        async with self._owning(session, grant) as facts:
+            other = Principal(facts.owner.tenant, subject)
+            if other == facts.owner:
+                raise malformed("The session is this subject's own.", "$.subject")
+            most = self._quotas.shares
+            if not await self.broker.share(session, owner_key(other), access, most=most):
+                text = f"A session is shared with at most {most} others."
+                raise ProtocolError("limit.exceeded", text)
+
+    @asynccontextmanager
+    async def _owning(self, session: str, grant: Grant) -> AsyncGenerator[Facts]:
+        """The session's turn, of who may say with whom it is shared."""
+        async with self._lock(session):
+            loaded, _ = await self._load(session, grant, "share", "")
+            try:
+                yield facts_of(session, loaded)
+            except SessionMissing:
+                raise not_found(session) from None
 
     # --- for workers and timers
 
@@ -193,29 +268,34 @@ class Store:
     ) -> tuple[str, str]:
         """A session `child` of the same owner with a run of `agent`; (session, run).
 
-        Idempotent by `child`: a repeat answers the same.
+        Idempotent by `child`: a repeat answers the same. The agent's doing, so no quota of the
+        owner's refuses it.
         """
-        tenant, subject = parent.owner.split(":")
-        origin = Origin(Principal(unquote(tenant), unquote(subject)), "")
+        origin, free = Origin(grant_of(parent.owner), ""), Quotas()
         metadata = {"parent": parent.state.session}
         create = cmd.SessionCreate(id=child, agent=agent, session=child, metadata=metadata)
-        await self.submit(create, origin)
+        await self._submit(create, origin, free)
         start = cmd.RunStart(id=derived_id("k", child, "run"), session=child, input=input_)
-        ok = await self.submit(start, origin)
+        ok = await self._submit(start, origin, free)
         assert ok.run is not None, "run.start answers with its run"
         return child, ok.run
 
     # --- one try
 
-    async def _try(self, command: cmd.DecidedCommand, origin: Origin) -> Ok:
+    async def _try(self, command: cmd.DecidedCommand, origin: Origin, quotas: Quotas) -> Ok:
         assert not isinstance(command, cmd.SessionCreate), "there is nothing to load yet"
         keep = not isinstance(command, cmd.ALWAYS_DECIDED_ANEW)
         key = f"{origin.tab}:{command.id}"
-        session, stored = await self._load(command.session, origin.principal, key if keep else "")
-        digest = _digest(command)
+        loaded, session = await self._load(
+            command.session, origin.grant, action_of(type(command)), key if keep else ""
+        )
+        stored, digest = loaded.command, _digest(command)
         if stored is not None:
             return _repeated(command, stored.digest, stored.answer, stored.seq, digest)
-        version, seen = session.version, session.state.seq
+        asker = owner_key(origin.principal)
+        if asker != loaded.owner:
+            key = others_command(asker, key)
+        version, seen, was_busy = session.version, session.state.seq, busy(session)
         size = self._take_out(session)
         try:
             decision = decide_command(
@@ -234,6 +314,8 @@ class Store:
         if not decision.events:
             self._cache.put(session, size)
             return _ok(command, decision.ok, seen)
+        if busy(session) and not was_busy:
+            await quota.begin(self.broker, quotas, session, version, self._look)
         try:
             seq = await self._append(session, decision, version, answered, size)
         except Duplicate as known:  # the same command arrived at another replica meanwhile
@@ -267,17 +349,20 @@ class Store:
                 await self._stop_orphan(orphan)
             seq = await self.broker.delete(append)
             self._appended(len(bodies))
+            await quota.end(self.broker, session)
             return seq
         seq = await self.broker.append(append)
         self._appended(len(bodies))
         if seq == session.state.seq:  # else stream events came first: the copy lacks them
             self._cache.put(session, size + sum(len(b) for b in bodies))
             await self.snapshots.after(session, ended=decision.raise_fence)
+        if decision.raise_fence and not busy(session):
+            await quota.end(self.broker, session)
         return seq
 
     async def _tick(self, name: str) -> _Ticked:
         try:
-            session, _ = await self._load(name, None, "")
+            _, session = await self._load(name, None, "read", "")
         except ProtocolError:
             return _Ticked()
         version, orphans = session.version, list(session.ledger.orphans)
@@ -297,8 +382,7 @@ class Store:
         loaded = await self._load_or_none(orphan.session)
         if loaded is None:
             return
-        tenant, subject = loaded.owner.split(":")
-        origin = Origin(Principal(unquote(tenant), unquote(subject)), "")
+        origin = Origin(grant_of(loaded.owner), "")
         stop = cmd.RunInterrupt(
             id=derived_id("k", orphan.run, "orphan"), session=orphan.session, run=orphan.run
         )
@@ -307,10 +391,14 @@ class Store:
 
     # --- sessions
 
-    async def _create(self, command: cmd.SessionCreate, origin: Origin) -> Ok:
-        principal = origin.principal
-        owner = owner_key(principal)
+    async def _create(self, command: cmd.SessionCreate, origin: Origin, quotas: Quotas) -> Ok:
+        owner = owner_key(origin.principal)
         name = command.session or derived_id("s", owner, origin.client, command.id)
+        facts = Facts(name, command.agent, origin.principal)
+        check(self._authorizer, origin.grant, "create", facts)
+        check_metadata(self.rules.sizes, command.metadata)
+        check_tools(self.rules.sizes, command.tools)
+        await quota.room_for_session(self.broker, quotas, owner, name)
         now = self.broker.now()
         created = ev.SessionCreated(
             time=time_text(now),
@@ -337,7 +425,7 @@ class Store:
                 return await self._existing(command, known, owner, name, key, digest)
             except ProtocolError as error:
                 if known.owner != owner:
-                    _tell_auditor(name, principal, error.code, exists=True)
+                    _tell_auditor(name, origin.principal, error.code, exists=True)
                 raise
         self._appended(1)
         return Ok(id=command.id, session=name)
@@ -362,20 +450,23 @@ class Store:
         raise ProtocolError("session.exists", f"Session {name} exists already.", session=name)
 
     async def _load(
-        self, name: str, principal: Principal | None, key: str
-    ) -> tuple[Session, StoredCommand | None]:
-        """The session at its head, put into the cache, and a stored answer."""
+        self, name: str, grant: Grant | None, action: Action, key: str
+    ) -> tuple[Loaded, Session]:
+        """What the broker has, and the session at its head, put into the cache.
+
+        Who may not is refused before anything is folded. Of a deleted session all that is left is
+        a stored answer.
+        """
         cached, size = self._cache.take(name)
         after, epoch = (0, "") if cached is None else (cached.state.seq, cached.state.epoch)
         try:
-            loaded = await self.broker.load(name, after=after, epoch=epoch, command=key)
-        except SessionMissing:
-            raise _refused(name, principal, exists=False) from None
-        if loaded.deleted:  # all that is left of it are the stored answers
-            mine = principal is not None and loaded.owner == owner_key(principal)
-            if not mine or loaded.command is None:
-                raise _refused(name, principal, exists=False)
-            return new_session(name, loaded.head.epoch, loaded.owner), loaded.command
+            loaded = await self._admitted(name, grant, action, key, after, epoch)
+        except ProtocolError:
+            if cached is not None:
+                self._cache.put(cached, size)
+            raise
+        if loaded.deleted:
+            return loaded, new_session(name, loaded.head.epoch, loaded.owner)
         if cached is not None and _continues(cached, loaded):
             fold_on(cached, loaded.events)
             session = settle(cached, loaded)
@@ -383,9 +474,48 @@ class Store:
             session = fold_loaded(name, loaded)
             size = len(loaded.snapshot or b"")
         self._cache.put(session, size + sum(len(body) for _, body in loaded.events))
-        if principal is not None and loaded.owner != owner_key(principal):
-            raise _refused(name, principal, exists=True)
-        return session, loaded.command
+        return loaded, session
+
+    async def _admitted(
+        self, name: str, grant: Grant | None, action: Action, key: str, after: int, epoch: str
+    ) -> Loaded:
+        """What the broker has, if the grant may; None is the gateway itself.
+
+        Each refusal has a line in the audit log, or the time it takes would tell which it is.
+        """
+        asker = None
+        if grant is not None:
+            owner = owner_key(grant.principal)
+            asker = Asker(owner, key and others_command(owner, key))
+        exists = False
+        try:
+            loaded = await self.broker.load(
+                name, after=after, epoch=epoch, command=key, asker=asker
+            )
+            exists = not loaded.deleted
+            if loaded.deleted and loaded.command is None:
+                raise not_found(name)
+            if grant is None or asker is None:
+                return loaded
+            check(self._authorizer, grant, action, facts_of(name, loaded))
+            if loaded.withheld:  # the authorizer lets more in than the broker knows of
+                loaded = await self.broker.load(
+                    name, after=after, epoch=epoch, command=asker.command
+                )
+        except SessionMissing:
+            refused = not_found(name)
+        except ProtocolError as error:
+            refused = error
+        else:
+            return loaded
+        if grant is not None:
+            _tell_auditor(name, grant.principal, refused.code, exists=exists)
+        raise refused
+
+    async def _look(self, name: str) -> Session | None:
+        """A session, to see whether it is busy; in no turn, so it is not kept."""
+        loaded = await self._load_or_none(name)
+        return None if loaded is None else fold_loaded(name, loaded)
 
     async def _load_or_none(self, name: str) -> Loaded | None:
         try:
@@ -411,16 +541,6 @@ class Store:
             except BrokerUnavailable:
                 turn.failures += 1
                 raise
-
-
-def _refused(name: str, principal: Principal | None, *, exists: bool) -> ProtocolError:
-    """`not_found`, with a line in the audit log: one in each case, or the time it takes would tell.
-
-    Nobody is asked by a timer (None), and nothing is told of that.
-    """
-    if principal is not None:
-        _tell_auditor(name, principal, "session.not_found", exists=exists)
-    return not_found(name)
 
 
 def _tell_auditor(name: str, principal: Principal, code: str, *, exists: bool) -> None:

@@ -65,14 +65,18 @@ def path_session(request: Request) -> str:
         raise ProtocolError("session.not_found") from None
 
 
+def unreadable(error: msgspec.ValidationError) -> ProtocolError:
+    """The refusal of a query or body with a wrong field; `details.path` names it."""
+    text, _, path = str(error).partition(" - at `")
+    return malformed(f"{excerpt(text, 128)}.", excerpt(path.rstrip("`") or "$", 128))
+
+
 def queried(request: Request, struct: type[T], **more: str) -> T:
     """The query as `struct`, which leaves out what has no value. Raises `ProtocolError`.
 
-    `more` wins over the query; a field with a wrong value is named by `details.path`.
+    `more` wins over the query.
     """
     try:
         return msgspec.convert({**request.query_params, **more}, struct, strict=False)
     except msgspec.ValidationError as error:
-        text, _, path = str(error).partition(" - at `")
-        path = excerpt(path.rstrip("`") or "$", 128)
-        raise malformed(f"{excerpt(text, 128)}.", path) from None
+        raise unreadable(error) from None

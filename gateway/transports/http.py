@@ -15,13 +15,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from gateway import audit
 from gateway.auth import Grant
+from gateway.broker.base import Share
 from gateway.delivery.answers import carry_out
 from gateway.delivery.connection import Delivery
 from gateway.delivery.refusal import refusal
 from gateway.delivery.subscriptions import granted
 from gateway.sessions.store import Origin
-from gateway.transports.answers import Json, path_session, queried, refused
+from gateway.transports.answers import Json, path_session, queried, refused, unreadable
 from gateway.transports.grants import granted_to
 from gateway.transports.sse import EventsEndpoint
 from protocol import commands as cmd
@@ -32,6 +34,8 @@ from protocol.errors import ProtocolError, malformed
 from protocol.state import Message, newest
 from protocol.values import Detail, Id
 
+# As in tokens.
+Subject = Annotated[str, Meta(pattern=r"^[!-~]{1,256}\Z", max_length=256)]
 NO_TAB = ""  # a run of no tab is offered to all at once (docs/protocol.md)
 BODY_S = 30.0
 
@@ -72,6 +76,31 @@ class Client(Struct, frozen=True):
     client: Id = NO_TAB
 
 
+class Sharing(Struct, frozen=True):
+    """The body that says what a subject may do."""
+
+    access: Share
+
+
+class Shared(Struct, frozen=True):
+    """With whom a session is shared, and what they may do."""
+
+    subject: str
+    access: Share
+
+
+class Shares(Struct, frozen=True):
+    """All with whom a session is shared, by their subjects."""
+
+    shares: list[Shared]
+
+
+class Unshared(Struct, frozen=True):
+    """With whom it is shared no more."""
+
+    subject: str
+
+
 def api_routes(delivery: Delivery) -> list[BaseRoute]:
     """The routes under `/v1/sessions`."""
     api = SessionsApi(delivery)
@@ -83,6 +112,10 @@ def api_routes(delivery: Delivery) -> list[BaseRoute]:
         Route(f"{one}/messages", guard(api.messages), methods=["GET"]),
         Route(f"{one}/commands", guard(api.command), methods=["POST"]),
         Route(f"{one}/events", EventsEndpoint(delivery), methods=["GET"]),
+        Route(f"{one}/shares", guard(api.shares), methods=["GET"]),
+        by_method(
+            f"{one}/shares/{{subject:path}}", PUT=guard(api.share), DELETE=guard(api.unshare)
+        ),
     ]
 
 
@@ -136,19 +169,19 @@ class SessionsApi:
     async def delete(self, request: Request, grant: Grant) -> Response:
         """`DELETE /v1/sessions/{session}`"""
         command = cmd.SessionDelete(id=self._in.new_id("h"), session=path_session(request))
-        ok = await carry_out(self._in.store, command, Origin(grant.principal, NO_TAB))
+        ok = await carry_out(self._in.store, command, Origin(grant, NO_TAB))
         return Json(encode(ok))
 
     async def list(self, request: Request, grant: Grant) -> Response:
         """`GET /v1/sessions`"""
         page = queried(request, Page)
-        rows, more = await self._in.store.sessions(grant.principal, page.limit, page.before or None)
+        rows, more = await self._in.store.sessions(grant, page.limit, page.before or None)
         return Json(encode(Sessions(rows, more)))
 
     async def state(self, request: Request, grant: Grant) -> Response:
         """`GET /v1/sessions/{session}`"""
         look = queried(request, Look)
-        session = await self._in.store.load(path_session(request), grant.principal)
+        session = await self._in.store.load(path_session(request), grant)
         view = View(granted(look.detail or None, grant))
         return Json(encode(view.state(newest(session.state, look.messages))))
 
@@ -159,10 +192,37 @@ class SessionsApi:
 
     async def _page(self, session: str, page: Page, grant: Grant) -> Messages:
         messages, calls, more = await self._in.store.messages(
-            session, grant.principal, page.before or None, page.limit
+            session, grant, page.before or None, page.limit
         )
         view = View(grant.detail)
         return Messages([view.message(m, calls) for m in messages], more)
+
+    async def shares(self, request: Request, grant: Grant) -> Response:
+        """`GET /v1/sessions/{session}/shares`"""
+        found = await self._in.store.shares(path_session(request), grant)
+        return Json(encode(Shares([Shared(*row) for row in sorted(found.items())])))
+
+    async def share(self, request: Request, grant: Grant) -> Response:
+        """`PUT /v1/sessions/{session}/shares/{subject}`"""
+        session, subject = path_session(request), _subject(request)
+        body = await self._object(request)
+        try:
+            access = msgspec.convert(body, Sharing).access
+        except msgspec.ValidationError as error:
+            raise unreadable(error) from None
+        await self._in.store.share(session, grant, subject, access)
+        audit.record(
+            "share", "ok", grant.principal, session=session, with_subject=subject, access=access
+        )
+        return Json(encode(Shared(subject, access)))
+
+    async def unshare(self, request: Request, grant: Grant) -> Response:
+        """`DELETE /v1/sessions/{session}/shares/{subject}`"""
+        session, subject = path_session(request), _subject(request)
+        await self._in.store.share(session, grant, subject, None)
+        audit.record("unshare", "ok", grant.principal, session=session, with_subject=subject)
+        await self._in.control.look_again(session)
+        return Json(encode(Unshared(subject)))
 
     async def _submit(self, fields: dict[str, Any], body: dict[str, Any], grant: Grant) -> down.Ok:
         """The command carried out. Raises `ProtocolError` with the id that the client gave it."""
@@ -183,7 +243,7 @@ class SessionsApi:
             page = Page(command.limit, command.before or UNSET)
             found = await self._page(command.session, page, grant)
             return down.Ok(id=command.id, messages=found.messages, more=found.more)
-        return await carry_out(self._in.store, command, Origin(grant.principal, client))
+        return await carry_out(self._in.store, command, Origin(grant, client))
 
     async def _object(self, request: Request) -> dict[str, Any]:
         """The body, a JSON object. Raises `ProtocolError`."""
@@ -201,6 +261,14 @@ class SessionsApi:
             return msgspec.json.decode(body, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError):
             raise malformed("The body is no JSON object.") from None
+
+
+def _subject(request: Request) -> str:
+    """The subject of the path. Raises `ProtocolError`."""
+    try:
+        return msgspec.convert(request.path_params["subject"], Subject)
+    except msgspec.ValidationError:
+        raise malformed("No subject has such a name.", "$.subject") from None
 
 
 def _id(body: dict[str, Any]) -> str | None:

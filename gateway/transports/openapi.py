@@ -13,7 +13,18 @@ from msgspec import Struct
 
 from gateway import __version__
 from gateway.transports.health import Health
-from gateway.transports.http import Client, Look, Messages, Page, Sessions
+from gateway.transports.http import (
+    Client,
+    Look,
+    Messages,
+    Page,
+    Sessions,
+    Shared,
+    Shares,
+    Sharing,
+    Subject,
+    Unshared,
+)
 from gateway.transports.sse import Wish
 from protocol import commands as cmd
 from protocol import frames as down
@@ -99,20 +110,45 @@ OPERATIONS: dict[str, Operation] = {
         answers={200: STREAM, 503: TEXT},
         refusals=["frame.malformed", "session.not_found", "limit.exceeded"],
     ),
+    "GET /v1/sessions/{session}/shares": Operation(
+        does="With whom it is shared; for its owner.",
+        answers={200: Shares},
+        refusals=["session.not_found"],
+    ),
+    "PUT /v1/sessions/{session}/shares/{subject:path}": Operation(
+        does="Share it with a subject of the same tenant; for its owner.",
+        body=Sharing,
+        answers={200: Shared},
+        refusals=["frame.malformed", "frame.too_large", "session.not_found", "limit.exceeded"],
+    ),
+    "DELETE /v1/sessions/{session}/shares/{subject:path}": Operation(
+        does="Share it with this subject no more; for its owner.",
+        answers={200: Unshared},
+        refusals=["frame.malformed", "session.not_found"],
+    ),
     "GET /healthz": Operation(
         does="Whether the process is alive.", answers={200: Health}, guarded=False
     ),
     "GET /readyz": Operation(
         does="Whether new clients may come.", answers={200: Health, 503: Health}, guarded=False
     ),
-    "GET /metrics": Operation(does="For Prometheus.", answers={200: TEXT}, guarded=False),
+    "GET /metrics": Operation(
+        does="For Prometheus; to who may not see it, it is not there.",
+        answers={200: TEXT, 404: TEXT},
+        guarded=False,
+    ),
 }
 """Method and path, as the router has it -> what it is."""
 
 
+def documented(at: str) -> str:
+    """Method and path as the document has it: there parameters have no converters."""
+    return at.replace(":path}", "}")
+
+
 def openapi() -> Schema:
     """The document, in version 3.1 of the OpenAPI Specification."""
-    types: list[Any] = [down.Error, Id, Client]
+    types: list[Any] = [down.Error, Id, Subject, Client]
     for operation in OPERATIONS.values():
         named = (operation.query, operation.body, *operation.answers.values())
         types += (t for t in named if t is not None and not isinstance(t, str))
@@ -121,7 +157,7 @@ def openapi() -> Schema:
     known = _Known(dict(zip(map(repr, types), schemas, strict=True)), defs)
     paths: dict[str, Schema] = {}
     for at, operation in OPERATIONS.items():
-        method, path = at.split(" ")
+        method, path = documented(at).split(" ")
         paths.setdefault(path, {})[method.lower()] = _described(at, operation, known)
     unused = {"Client", *(o.query.__name__ for o in OPERATIONS.values() if o.query is not None)}
     return {
@@ -191,12 +227,15 @@ def _described(at: str, operation: Operation, known: _Known) -> Schema:
 
 def _name(at: str) -> str:
     """`GET /v1/sessions/{session}` is `get_v1_sessions_session`."""
-    return "_".join(at.lower().replace("{", "").replace("}", "").replace("/", " ").split())
+    words = documented(at).lower().replace("{", "").replace("}", "").replace("/", " ")
+    return "_".join(words.split())
 
 
 def _parameters(at: str, operation: Operation, known: _Known) -> Iterator[Schema]:
     if "{session}" in at:
         yield {"name": "session", "in": "path", "required": True, "schema": known.of(Id)}
+    if "{subject:path}" in at:
+        yield {"name": "subject", "in": "path", "required": True, "schema": known.of(Subject)}
     fields = {} if operation.query is None else known.fields(operation.query)
     for name, schema in fields.items():
         yield {"name": name, "in": "query", "schema": schema}

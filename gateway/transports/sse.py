@@ -191,6 +191,8 @@ class EventStream:
                 self._in.hub.counts.frames_down += frames
                 self._in.hub.counts.bytes_down += len(message)
                 continue
+            if not len(self._subscriptions):  # it ended: the last frame said why
+                break
             if self._comment:
                 self._comment = False
                 await self._send(send, COMMENT)
@@ -223,6 +225,10 @@ class EventStream:
     def wake(self, session: str, /) -> None:
         """The session has news."""
         self._subscriptions.wake(session)
+
+    def look_again(self, session: str, /) -> None:
+        """Perhaps it may not be seen any more."""
+        self._subscriptions.look_again(session)
 
     def flush(self) -> None:
         """Something waits."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from gateway.auth import Grant
 from gateway.broker.memory import MemoryBroker
 from gateway.runtime.agent import Agent
 from gateway.runtime.worker import Worker, WorkerOptions
@@ -24,7 +25,7 @@ from protocol.state import Call, Message, State
 from protocol.values import ErrorInfo, Principal, Tool, Usage
 from tests.support.waiting import eventually
 
-DEV = Principal("local", "dev")
+DEV = Grant(Principal("local", "dev"), "full")
 TAB = Origin(DEV, "tab_A")
 EventT = TypeVar("EventT", bound=ev.Event)
 

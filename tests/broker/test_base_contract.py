@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from gateway.broker.base import Append, Broker, Claimed, Create
+from gateway.broker.base import Append, Asker, Broker, Claimed, Create
 from gateway.errors import (
     BrokerError,
     BrokerUnavailable,
@@ -683,6 +683,132 @@ class TestSessions:
         session = await make(broker)
         assert await broker.sessions("t:nobody", limit=9, before=None) == ([], False)
         assert await broker.sessions(session.owner, limit=9, before=fresh()) == ([], False)
+
+
+class TestShare:
+    async def test_who_is_let_in_sees_it_and_nobody_else(self, brokers: Brokers) -> None:
+        session = await make(brokers.one, "a", "b")
+        guest, other = f"t:{fresh('g')}", f"t:{fresh('g')}"
+        for access in ("read", "act"):
+            assert await brokers.one.share(session.id, guest, access) is True
+            loaded = await brokers.other.load(session.id, asker=Asker(guest))
+            assert (loaded.share, loaded.withheld) == (access, False)
+            assert loaded.events == (await brokers.other.load(session.id)).events
+            assert (loaded.owner, loaded.agent) == (session.owner, session.agent)
+        assert await brokers.other.shares(session.id) == {guest: "act"}
+        await brokers.other.share(session.id, guest, None)
+        for asker in (guest, other):
+            loaded = await brokers.one.load(session.id, asker=Asker(asker))
+            assert (loaded.share, loaded.withheld) == (None, True)
+            assert (loaded.snapshot, list(loaded.events)) == (None, [])
+            assert (loaded.owner, loaded.agent) == (session.owner, session.agent)
+            assert loaded.head == await session.head()
+        mine = await brokers.one.load(session.id, asker=Asker(session.owner))
+        assert (mine.share, mine.withheld, len(mine.events)) == (None, False, 2)
+
+    async def test_a_withheld_one_has_no_snapshot(self, broker: Broker) -> None:
+        session = await make(broker, "a", "b")
+        await broker.put_snapshot(session.id, session.epoch, 2, b"state", keep_events=0)
+        loaded = await broker.load(session.id, asker=Asker("t:stranger"))
+        assert (loaded.snapshot, loaded.snapshot_seq, list(loaded.events)) == (None, 0, [])
+        assert (await broker.load(session.id, asker=Asker(session.owner))).snapshot == b"state"
+
+    async def test_commands_of_others_have_keys_of_their_own(self, broker: Broker) -> None:
+        guest = f"t:{fresh('g')}"
+        session = await make(broker, command=command("c:1", "owners"))
+        await broker.share(session.id, guest, "act")
+        await session.append("x", command=command("p_g:c:1", "guests"))
+
+        async def stored(owner: str) -> str | None:
+            asker = Asker(owner, "p_g:c:1")
+            found = (await broker.load(session.id, command="c:1", asker=asker)).command
+            return None if found is None else f"{found.key} {found.digest}"
+
+        assert await stored(session.owner) == "c:1 owners"
+        assert await stored(guest) == "p_g:c:1 guests"
+        assert await stored("t:stranger") is None
+
+    async def test_it_is_in_the_lists_of_those_who_are_let_in(self, brokers: Brokers) -> None:
+        guest = f"t:{fresh('g')}"
+        own = await make(brokers.one, owner=guest)
+        session = await make(brokers.one)
+        await brokers.one.share(session.id, guest, "read")
+        await brokers.one.share(session.id, guest, "act")
+        found = await brokers.other.sessions(guest, limit=9, before=None)
+        assert found == ([session.id, own.id], False)
+        assert await brokers.other.owned(guest) == 1
+        await brokers.other.share(session.id, guest, None)
+        assert await brokers.one.sessions(guest, limit=9, before=None) == ([own.id], False)
+        assert await brokers.one.owned(guest) == 1
+
+    async def test_what_is_deleted_is_shared_no_more(self, broker: Broker) -> None:
+        guest = f"t:{fresh('g')}"
+        session = await make(broker)
+        await broker.share(session.id, guest, "read")
+        await session.delete()
+        assert await broker.sessions(guest, limit=9, before=None) == ([], False)
+        for call in (broker.share(session.id, guest, "act"), broker.shares(session.id)):
+            with pytest.raises(SessionMissing):
+                await call
+        with pytest.raises(SessionMissing):
+            await broker.share(fresh(), guest, "read")
+        with pytest.raises(SessionMissing):
+            await broker.shares(fresh())
+
+    async def test_only_so_many(self, broker: Broker) -> None:
+        session = await make(broker)
+        guests = [f"t:{fresh('g')}" for _ in range(3)]
+        assert [await broker.share(session.id, g, "read", most=2) for g in guests] == [
+            True,
+            True,
+            False,
+        ]
+        assert await broker.share(session.id, guests[0], "act", most=2) is True
+        assert await broker.shares(session.id) == {guests[0]: "act", guests[1]: "read"}
+        assert await broker.sessions(guests[2], limit=9, before=None) == ([], False)
+
+    async def test_appends_leave_the_shares(self, broker: Broker) -> None:
+        session, guest = await make(broker), f"t:{fresh('g')}"
+        await broker.share(session.id, guest, "read")
+        await session.append("x", control=1, expect_version=1, raise_fence=True)
+        assert await broker.shares(session.id) == {guest: "read"}
+
+
+class TestOccupy:
+    async def test_so_many_and_then_who_is_in(self, brokers: Brokers) -> None:
+        owner = f"t:{fresh('o')}"
+
+        async def occupy(broker: Broker, session: str, version: int = 1) -> Any:
+            return await broker.occupy(owner, session, version, most=2, ttl_s=60)
+
+        assert await occupy(brokers.one, "a") is None
+        assert await occupy(brokers.other, "b") is None
+        assert await occupy(brokers.other, "a", 5) is None
+        assert set(await occupy(brokers.one, "c")) == {"a", "b"}
+        assert await occupy(brokers.other, "c") == []
+        await brokers.one.vacate(owner, "a", 5)  # of a run before
+        assert await occupy(brokers.one, "c") == []
+        await brokers.one.vacate(owner, "a", 6)
+        assert await occupy(brokers.other, "c") is None
+        assert await brokers.one.occupy(f"t:{fresh('o')}", "c", 1, most=2, ttl_s=60) is None
+
+    async def test_racers(self, brokers: Brokers) -> None:
+        owner = f"t:{fresh('o')}"
+        calls = [
+            broker.occupy(owner, fresh(), 1, most=5, ttl_s=60)
+            for broker in (brokers.one, brokers.other)
+            for _ in range(10)
+        ]
+        assert sum(answer is None for answer in await outcomes(calls)) == 5
+
+
+class TestSize:
+    async def test_of_all_events_that_ever_were(self, broker: Broker) -> None:
+        session = await make(broker, "abc", "de")
+        await session.append("fghi")
+        assert (await broker.load(session.id)).log_bytes == 9
+        await broker.put_snapshot(session.id, session.epoch, 3, b"state", keep_events=0)
+        assert (await broker.load(session.id)).log_bytes == 9
 
 
 class TestFollow:

@@ -277,7 +277,7 @@ async def test_trimmed_is_told_as_state(inside: InProcess) -> None:
     await inside.create("s_1")
     await inside.append("s_1", *(delta(str(n)) for n in range(20)))
     epoch = await epoch_of(inside, "s_1")
-    snapshot = await inside.delivery.store.load("s_1", DEV)
+    snapshot = await inside.delivery.store.load("s_1", Grant(DEV, "full"))
     await inside.delivery.store.snapshots.after(snapshot, ended=True)
     inside.broker._sessions["s_1"].trim(10)  # type: ignore[attr-defined]
     hello = {"sessions": [{"session": "s_1", "after": 4, "epoch": epoch}]}

@@ -45,6 +45,17 @@ async def test_a_word_that_comes_late_ends_nobody_newer() -> None:
     assert tab.told == ["4409"]
 
 
+async def test_a_permission_taken_away_is_told_to_all() -> None:
+    broker = MemoryBroker()
+    rosters = Roster(), Roster()
+    controls = [Control(broker, roster) for roster in rosters]
+    tabs = [Tab(), Tab(fails=True)]
+    for roster, tab in zip(rosters, tabs, strict=True):
+        roster.enter(tab)
+    await controls[0].look_again("s_1")
+    await eventually(lambda: all(tab.told == ["look again: s_1"] for tab in tabs))
+
+
 @pytest.mark.parametrize(
     "word", [b"", b"{", b'{"type":"revoke"}', b"\xff", b'{"type":"supersede"}']
 )
@@ -62,3 +73,4 @@ async def test_a_strange_word_is_not_heard(word: bytes) -> None:
 async def test_a_broker_that_is_away_is_no_error() -> None:
     control = Control(AwayBroker(), Roster())
     await control.supersede(ANN, "t_1", control.place("x_1"))
+    await control.look_again("s_1")

@@ -14,7 +14,7 @@ from gateway.delivery.outbox import (
 from gateway.delivery.subscription import Need, Subscription
 from protocol.codec import encode
 from protocol.detail import View
-from tests.support.inprocess import delta
+from tests.support.inprocess import FACTS, delta
 
 
 def loaded(session: str, count: int, size: int) -> Subscription:
@@ -22,7 +22,7 @@ def loaded(session: str, count: int, size: int) -> Subscription:
     feed = Feed(session, max_bytes=1 << 30)
     feed.begin("e_1", 0)
     feed.extend((n + 1, encode(delta("x" * size, part=n % 2))) for n in range(count))
-    return Subscription(feed, View("full"), epoch="e_1", cursor=0)
+    return Subscription(feed, View("full"), facts=FACTS, epoch="e_1", cursor=0)
 
 
 class Line:
@@ -95,11 +95,11 @@ async def test_who_is_over_is_not_pulled() -> None:
 async def test_who_does_not_catch_up_says_what_it_needs() -> None:
     line = Line()
     feed = loaded("s_1", 3, 1).feed
-    waits = Subscription(feed, View("full"), epoch="e_1", cursor=0, window=2)
+    waits = Subscription(feed, View("full"), facts=FACTS, epoch="e_1", cursor=0, window=2)
     line.outbox.ready(waits)
     assert line.take() == ["s_1", "s_1"]
     assert line.left == [(waits, Need.ACK)]
-    elsewhere = Subscription(feed, View("full"), epoch="e_0", cursor=0)
+    elsewhere = Subscription(feed, View("full"), facts=FACTS, epoch="e_0", cursor=0)
     line.outbox.ready(elsewhere)
     assert line.take() == []
     assert line.left[1:] == [(elsewhere, Need.STATE)]

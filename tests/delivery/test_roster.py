@@ -30,6 +30,9 @@ class Tab:
         if self._fails:
             raise RuntimeError("broken")
 
+    def look_again(self, session: str, /) -> None:
+        self.told.append(f"look again: {session}")
+
     def go_away(self, reason: str, reconnect_after_ms: int) -> None:
         self.told.append(reason)
         self.after_ms = reconnect_after_ms

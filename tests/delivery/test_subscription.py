@@ -14,7 +14,7 @@ from gateway.delivery.subscription import HIDDEN_IN_A_ROW, Need, Subscription
 from protocol import events as ev
 from protocol.codec import encode
 from protocol.detail import View
-from tests.support.inprocess import TIME, delta
+from tests.support.inprocess import FACTS, TIME, delta
 
 ROOM = 1 << 20
 
@@ -27,7 +27,7 @@ def feed_with(*events: ev.Event, **options: int) -> Feed:
 
 
 def subscribed(feed: Feed, detail: Any = "full", cursor: int = 0, **options: Any) -> Subscription:
-    return Subscription(feed, View(detail), epoch="e_1", cursor=cursor, **options)
+    return Subscription(feed, View(detail), facts=FACTS, epoch="e_1", cursor=cursor, **options)
 
 
 def resumed(feed: Feed, after: int, head: int, detail: Any = "full") -> Subscription:

@@ -13,8 +13,8 @@ from gateway.delivery import roster as roster_module
 from gateway.delivery.subscriptions import granted
 from gateway.errors import BrokerUnavailable
 from gateway.settings import Settings
-from protocol.values import Detail
-from tests.support.inprocess import DEV, connected, delta, in_process
+from protocol.values import Detail, Principal
+from tests.support.inprocess import DEV, ManualClock, connected, delta, in_process
 
 
 @pytest.mark.parametrize(
@@ -123,3 +123,61 @@ async def test_a_page_of_a_log_that_is_gone_begins_anew() -> None:
             assert again["recovered"] is False
             await inside.append("s_1", delta("live"))
             await page.get("message.delta", seq=42)
+
+
+# --- what may not be seen any more
+
+
+OWNER = Grant(DEV, "full")
+
+
+class Anyone:
+    """Whoever asks is the subject that its token says."""
+
+    async def authenticate(self, token: str | None) -> Grant:
+        assert token is not None
+        subject, _, only = token.partition("/")
+        sessions = frozenset({only}) if only else None
+        return Grant(Principal("local", subject), "full", sessions=sessions)
+
+
+async def test_who_was_let_in_by_a_share_looks_again_in_time() -> None:
+    clock = ManualClock()
+    async with in_process(auth=Anyone(), clock=clock) as inside:
+        await inside.create("s_1")
+        store = inside.delivery.store
+        await store.share("s_1", OWNER, "eve", "act")
+        subscribed = {"session": "s_1"}
+        async with (
+            connected(inside, hello={"token": "eve", "sessions": [subscribed]}) as guest,
+            connected(inside, hello={"token": "dev", "sessions": [subscribed]}) as owner,
+        ):
+            await guest.get("subscribed")
+            await owner.get("subscribed")
+            await store.share("s_1", OWNER, "eve", None)  # and nobody is told
+            for passed, ended in ((29.0, False), (2.0, True)):
+                clock.now += passed
+                for member in list(inside.delivery.roster._members):
+                    member.tick(clock())
+                if ended:
+                    assert (await guest.get("error"))["code"] == "session.not_found"
+            await inside.append("s_1", delta("x"))
+            await owner.get("message.delta")
+            assert not guest.find("message.delta")
+            assert not owner.find("error")
+
+
+async def test_a_newer_token_that_is_not_for_a_session_ends_its_subscription() -> None:
+    async with in_process(auth=Anyone()) as inside:
+        for session in ("s_1", "s_2"):
+            await inside.create(session)
+        both = [{"session": "s_1"}, {"session": "s_2"}]
+        async with connected(inside, hello={"token": "dev", "sessions": both}) as page:
+            await page.get("subscribed", session="s_2")
+            page.say({"type": "auth.refresh", "id": "k_1", "token": "dev/s_2"})
+            error = await page.get("error")
+            assert (error["code"], error["session"]) == ("session.not_found", "s_1")
+            await inside.append("s_1", delta("x"))
+            await inside.append("s_2", delta("y"))
+            await page.get("message.delta", session="s_2")
+            assert not page.find("message.delta", session="s_1")

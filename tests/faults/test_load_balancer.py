@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import httpx2
 import pytest
@@ -36,7 +36,7 @@ async def balanced(tmp_path: Path) -> AsyncIterator[Balanced]:
     """Puts an nginx in front of ports."""
     async with AsyncExitStack() as stack:
 
-        async def start(ports: Sequence[int], **options: int) -> Nginx:
+        async def start(ports: Sequence[int], **options: Any) -> Nginx:
             nginx = Nginx(tmp_path, ports, **options)
             stack.push_async_callback(nginx.kill)
             await nginx.start()

@@ -7,16 +7,22 @@ ones, must be answered alike but for the id itself.
 import json
 import time
 import typing
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 import msgspec
 import pytest
+from joserfc import jws
+from joserfc.jwk import OctKey
 
 from gateway.auth.token import mint_token
+from gateway.broker.base import KEPT_S
+from gateway.broker.memory import MemoryBroker
 from gateway.broker.redis import layout
+from gateway.broker.redis.broker import RedisBroker
+from gateway.delivery import subscriptions
 from protocol.commands import AnySessionCommand, AnyUp
 from tests.broker.redis.opening import asking
 from tests.faults.clients import Client
@@ -154,10 +160,7 @@ async def test_T1_every_frame_with_anothers_ids(house: House, who: tuple[str, st
 async def test_T1_the_time_an_answer_takes_tells_nothing(
     replicate: Replicate, valkey: Valkey, stored: str
 ) -> None:
-    """Alternating questions; of each kind the quick answers, as what else runs only adds to them.
-
-    The session is small: the first question about a large one loads it before it is refused.
-    """
+    """Alternating questions; of each kind the quick answers: what else runs only adds to them."""
     replica = await replicate(
         valkey.url if stored == "redis" else None,
         auth="jwt", auth_secret=SECRET, frames_per_s=100_000, frames_burst=100_000,
@@ -286,6 +289,174 @@ async def test_T2_deleted_and_guessed_ids(two: tuple[Replica, Replica]) -> None:
                 for frame in probes(AnyUp, {**dict.fromkeys(THINGS, "x"), "session": session}):
                     answer = await tab.ask(frame)
                     assert answer.get("code") == "session.not_found", frame
+
+
+ENDED_WITHIN_S = 2.0
+
+
+@dataclass
+class Shared:
+    """Ann's session, which Bob reads on another replica, as a subscription and as a stream."""
+
+    ann: Tab
+    bob: Tab
+    session: str
+    here: httpx2.AsyncClient
+    there: httpx2.AsyncClient
+
+    @property
+    def share(self) -> str:
+        return f"/v1/sessions/{self.session}/shares/bob"
+
+    async def seen_to_the_end(self, stop: Callable[[], Awaitable[None]]) -> tuple[Frame, float]:
+        """The last record of Bob's stream, which ends after `stop`, and how long that took."""
+        records: list[Frame] = []
+        async with self.there.stream("GET", f"/v1/sessions/{self.session}/events") as stream:
+            assert stream.status_code == 200
+            stopped = 0.0
+            async for line in stream.aiter_lines():
+                if line.startswith("data: "):
+                    records.append(json.loads(line[6:]))
+                    if len(records) == 1:
+                        await stop()
+                        stopped = time.monotonic()
+        return records[-1], time.monotonic() - stopped
+
+
+@pytest.fixture
+async def shared(replicate: Replicate, valkey: Valkey) -> AsyncIterator[Shared]:
+    jwt: dict[str, Any] = {"auth": "jwt", "auth_secret": SECRET}
+    one = await replicate(valkey.url, **jwt)
+    other = await replicate(valkey.url, runs=False, **jwt)
+    ann, bob = token("acme", "ann"), token("acme", "bob")
+
+    def http(replica: Replica, signed: str) -> httpx2.AsyncClient:
+        base, headers = f"http://127.0.0.1:{replica.port}", {"Authorization": f"Bearer {signed}"}
+        return httpx2.AsyncClient(base_url=base, headers=headers, trust_env=False, timeout=20)
+
+    async with (
+        Tab(one.url, token=ann) as owner,
+        Tab(other.url, token=bob) as guest,
+        http(one, ann) as here,
+        http(other, bob) as there,
+    ):
+        made = Shared(owner, guest, await owner.create(), here, there)
+        answer = await here.put(made.share, json={"access": "read"})
+        assert answer.json() == {"subject": "bob", "access": "read"}
+        await guest.subscribe(made.session)
+        yield made
+
+
+async def ended_alike(shared: Shared) -> float:
+    """Bob is shut out while he looks; how long it took. Nothing comes to him afterwards."""
+
+    async def shut_out() -> None:
+        assert (await shared.here.delete(shared.share)).status_code == 200
+
+    began = time.monotonic()
+    last, took = await shared.seen_to_the_end(shut_out)
+    error = await shared.bob.wait_for("error", within=20)
+    took = max(took, time.monotonic() - began)
+    for told in (last, error):
+        assert (told["type"], told["code"]) == ("error", "session.not_found")
+        assert told["session"] == shared.session
+    mark = shared.bob.mark()
+    await shared.ann.message(shared.session, "a secret", start=False)
+    rows = (await shared.bob.must({"type": "session.list"}))["sessions"]
+    assert shared.session not in [row["session"] for row in rows]
+    again = await shared.bob.ask({"type": "session.subscribe", "session": shared.session})
+    assert again["code"] == "session.not_found"
+    assert not [f for f in shared.bob.frames[mark:] if "time" in f]
+    return took
+
+
+async def test_T3_a_permission_taken_away(shared: Shared) -> None:
+    assert await ended_alike(shared) < ENDED_WITHIN_S
+
+
+async def test_T3_and_no_word_of_it_comes(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever was let in by a share looks again by itself; here sooner than the real 30 s."""
+
+    async def lost(_broker: Any, _message: bytes) -> None:
+        """A word that reaches nobody."""
+
+    assert subscriptions.LOOK_AGAIN_S + 2 < 60
+    monkeypatch.setattr(subscriptions, "LOOK_AGAIN_S", 1.0)
+    monkeypatch.setattr(RedisBroker, "publish_control", lost)
+    assert await ended_alike(shared) < 10
+
+
+async def test_T3_a_newer_token_that_is_not_for_the_session(shared: Shared) -> None:
+    payload = {"sub": "bob", "tenant": "acme", "iat": 0, "exp": 2**33, "sessions": ["s_other"]}
+    key, header = OctKey.import_key(SECRET), {"alg": "HS256"}
+    narrow = jws.serialize_compact(header, json.dumps(payload), key, algorithms=["HS256"])
+    await shared.bob.must({"type": "auth.refresh", "token": narrow})
+    error = await shared.bob.wait_for("error", within=ENDED_WITHIN_S)
+    assert (error["code"], error["session"]) == ("session.not_found", shared.session)
+
+
+@pytest.mark.parametrize("stored", ["memory", "redis"])
+async def test_T6_an_id_that_is_anothers_now(
+    replicate: Replicate, own: Valkey, stored: str
+) -> None:
+    """Ann's session is deleted and forgotten; Bob's has its id, and a snapshot of its own."""
+    jwt: dict[str, Any] = {"auth": "jwt", "auth_secret": SECRET}
+    replica = await replicate(own.url if stored == "redis" else None, **jwt)
+    broker = replica.gateway.broker
+    async with (
+        Tab(replica.url, token=token("acme", "ann")) as ann,
+        Tab(replica.url, token=token("acme", "cat")) as guest,
+        Tab(replica.url, token=token("acme", "bob")) as bob,
+    ):
+        session = await ann.create(session="s_1")
+        await broker.share(session, "acme:cat", "act")
+        for tab in (ann, guest):
+            await tab.subscribe(session)
+        await ann.message(session, "Ann's secret", start=False)
+        await ann.must({"type": "session.delete", "session": session})
+        for tab in (ann, guest):
+            await tab.wait_for("session.deleted")
+        taken = await bob.ask({"type": "session.create", "agent": "echo", "session": session})
+        assert taken["code"] == "session.exists"
+        if isinstance(broker, MemoryBroker):
+            broker._clock = lambda: time.time() + KEPT_S + 1
+        else:
+            async with asking(own) as admin:
+                await admin.delete(*layout.session_keys(session)[:3])
+        marks = [tab.mark() for tab in (ann, guest)]
+        assert await bob.create("echo", session=session) == session
+        subscribed = await bob.subscribe(session, after=0, epoch="e_of_ann")
+        assert subscribed["recovered"] is False
+        await bob.message(session, "Bob's secret")
+        await bob.wait_for("run.completed")
+        assert "Ann" not in json.dumps(bob.frames)
+        for tab, mark in zip((ann, guest), marks, strict=True):
+            for frame in probes(AnyUp, {**dict.fromkeys(THINGS, "x"), "session": session}):
+                assert (await tab.ask(frame))["code"] == "session.not_found", frame
+            assert (await tab.must({"type": "session.list"}))["sessions"] == []
+            seen = tab.frames[mark:]
+            assert not [f for f in seen if "time" in f]
+            assert "Bob" not in json.dumps(seen)
+
+
+async def test_T1_nor_how_large_it_is(replicate: Replicate, valkey: Valkey) -> None:
+    """First questions of a stranger to a replica that has none of the sessions in its memory."""
+    plenty: dict[str, Any] = {"auth": "jwt", "auth_secret": SECRET, "runs": False}
+    one, cold = [await replicate(valkey.url, **plenty) for _ in range(2)]
+    async with Tab(one.url, token=token("acme", "ann")) as ann:
+        large = [await ann.create() for _ in range(10)]
+        for session in large:
+            await ann.message(session, "x" * 900_000, start=False)
+    async with Tab(cold.url, token=token("acme", "eve")) as eve:
+        took: tuple[list[float], list[float]] = ([], [])
+        for session in large:
+            for which, name in enumerate((session, f"{session[:-4]}none")):
+                asked = time.perf_counter()
+                answer = await eve.ask({"type": "session.messages", "session": name})
+                took[which].append(time.perf_counter() - asked)
+                assert answer["code"] == "session.not_found"
+        of_theirs, of_nobodys = (sorted(each)[len(large) // 4] for each in took)
+        assert 1 / MOST_RATIO < of_theirs / of_nobodys < MOST_RATIO, took
 
 
 async def test_T5_no_channel_is_anothers_and_no_pattern_is_used(

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.auth import Grant
 from gateway.broker.base import Answered, Append, Claimed, Follower, News
 from gateway.broker.memory import MemoryBroker
 from gateway.errors import BrokerUnavailable
@@ -28,7 +29,7 @@ from protocol.values import Principal
 from tests.support.waiting import eventually
 
 START = 1_767_225_600.0  # 2026-01-01
-DEV = Principal("local", "dev")
+DEV = Grant(Principal("local", "dev"), "full")
 PATIENCE_S = 20.0
 
 

@@ -10,6 +10,7 @@ from gateway.runtime.calls import CallResult
 from gateway.runtime.context import RunContext
 from gateway.runtime.failures import ToolError
 from gateway.runtime.tools import ServerTool, server_tool
+from protocol.errors import ProtocolError
 from protocol.state import State
 from protocol.values import ErrorInfo, FilePart
 from tests.runtime.stage import Stage, types
@@ -263,3 +264,95 @@ async def test_a_call_approved_while_parked_runs_once() -> None:
     assert state.run.output == "attempt 1"
     assert begun == [1]
     assert types(await stage.events()).count("run.resumed") == 1
+
+
+def paying(paid: list[Any]) -> ServerTool:
+    @server_tool(approval=True, idempotent=True)
+    def pay(to: str, cents: list[int]) -> str:
+        """Pays."""
+        paid.append({"to": to, "cents": cents})
+        return "paid"
+
+    return pay
+
+
+@pytest.mark.parametrize("edited", [None, {"to": "bob", "cents": [5]}])
+async def test_what_runs_is_what_was_shown(edited: Any) -> None:
+    """Or what the person made of it; whatever the agent does with its own dictionary."""
+    paid: list[Any] = []
+    mine: dict[str, Any] = {"to": "bob", "cents": [10]}
+
+    async def call(run: RunContext) -> Any:
+        async with asyncio.TaskGroup() as group:
+            asked = group.create_task(run.call_tools([("pay", mine)]))
+            await shown.wait()
+            mine["to"], mine["cents"][0] = "mallory", 1_000
+            changed.set()
+        return asked.result()
+
+    shown, changed = asyncio.Event(), asyncio.Event()
+    stage = Stage([agent(name="a", tools=[paying(paid)])(call)])
+    await stage.create("a")
+    async with stage.worker():
+        await stage.send("Hi")
+        await stage.waiting()
+        (request,) = [e for e in await stage.events() if e["type"] == "approval.requested"]
+        assert request["arguments"] == {"to": "bob", "cents": [10]}
+        shown.set()
+        await changed.wait()
+        answer = {"arguments": edited} if edited else {}
+        await stage.command("approval.respond", approval="ap_1", decision="approve", **answer)
+        await stage.ended()
+    assert paid == [edited or {"to": "bob", "cents": [10]}]
+    (requested,) = [e for e in await stage.events() if e["type"] == "tool_call.requested"]
+    assert requested["arguments"] == paid[0]
+
+
+async def test_another_worker_runs_what_was_shown_or_nothing() -> None:
+    """The agent of the second attempt asks for something else under the same consent."""
+    paid: list[Any] = []
+    attempts = 0
+
+    async def call(run: RunContext) -> Any:
+        nonlocal attempts
+        attempts += 1
+        return await run.call_tools([("pay", {"to": "bob", "cents": [10**attempts]})])
+
+    stage = Stage([agent(name="a", resume="replay", tools=[paying(paid)])(call)])
+    await stage.create("a")
+    async with stage.lost_worker():
+        await stage.send("Hi")
+        await stage.waiting()
+    await stage.command("approval.respond", approval="ap_1", decision="approve")
+    stage.clock.advance(15.1)
+    async with stage.worker():
+        state = await stage.ended()
+    assert paid == []
+    assert state.run is not None
+    assert state.run.error is not None
+    assert state.run.error.code == "run.diverged"
+
+
+async def test_consent_of_another_session_or_run_is_none() -> None:
+    paid: list[Any] = []
+
+    async def call(run: RunContext) -> Any:
+        return await run.call_tools([("pay", {"to": "bob", "cents": [1]})])
+
+    stage = Stage([agent(name="a", tools=[paying(paid)])(call)])
+    await stage.create("a")
+    await stage.command("session.create", agent="a", session="s_other")
+    async with stage.worker():
+        await stage.send("Hi")
+        await stage.waiting()
+        with pytest.raises(ProtocolError, match=r"approval\.unknown"):
+            await stage.command(
+                "approval.respond", session="s_other", approval="ap_1", decision="approve"
+            )
+        await stage.command("run.interrupt")
+        await stage.send("Again")
+        await stage.waiting("r_2")
+        with pytest.raises(ProtocolError, match=r"approval\.closed"):
+            await stage.command("approval.respond", approval="ap_1", decision="approve")
+        await stage.command("run.interrupt")
+    assert paid == []

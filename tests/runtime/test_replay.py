@@ -10,6 +10,7 @@ from gateway.runtime.agent import agent
 from gateway.runtime.context import RunContext
 from gateway.runtime.failures import DivergedError
 from gateway.runtime.replay import CommittedChild, Replay, children_of
+from gateway.sessions.session import digest
 from protocol import events as ev
 from protocol.model import Approval, Call, Message, Run, StateData
 from protocol.values import TextPart, ToolCallPart
@@ -99,6 +100,28 @@ def test_arguments_that_a_person_edited_are_not_compared() -> None:
     replay = Replay(state)
     replay.message()
     assert replay.calls([("scan", {"a": "before the edit"})]) is not None
+
+
+def test_consent_is_to_what_was_shown() -> None:
+    """Whatever the person made of it, an agent that asks about something else has diverged."""
+    state = committed()
+    state.approvals["ap_1"].decision = "approve"
+    state.approvals["ap_1"].arguments = {"amount": 9}  # edited
+    state.approvals["ap_2"] = Approval(
+        id="ap_2", run="r_1", title="scan", deadline="", call="c_1", decision="approve"
+    )
+    shown = {"ap_1": digest({"to": "bob", "amount": 10}), "ap_2": digest({"a": 1})}
+    replay = Replay(state, shown=shown)
+    assert replay.approval("Sure?", {"amount": 10, "to": "bob"}) is not None
+    replay.message()
+    assert replay.calls([("scan", {"a": 1})]) is not None
+    for other in (
+        lambda r: r.approval("Sure?", {"to": "bob", "amount": 1_000}),
+        lambda r: r.approval("Sure?", {"amount": 9}),
+        lambda r: (r.message(), r.calls([("scan", {"a": 2})])),
+    ):
+        with pytest.raises(DivergedError):
+            other(Replay(state, shown=shown))
 
 
 def test_children_are_found_in_the_log() -> None:

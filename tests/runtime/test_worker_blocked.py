@@ -57,10 +57,8 @@ class BlockingBroker(FaultyBroker):
         self._point()
         super().append_soon(append, hear)
 
-    async def load(
-        self, session: str, *, after: int = 0, epoch: str = "", command: str = ""
-    ) -> Loaded:
-        found = await super().load(session, after=after, epoch=epoch, command=command)
+    async def load(self, session: str, **options: Any) -> Loaded:
+        found = await super().load(session, **options)
         self._point()
         return found
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from gateway.auth import Grant
 from gateway.sessions import inputs
 from gateway.sessions.by_time import next_deadline
 from gateway.sessions.decide import decide_command, decide_step, decide_tick
@@ -24,7 +25,7 @@ from protocol.values import ErrorInfo, Principal, Tool, time_seconds, time_text
 MIDNIGHT = "2026-01-01T00:00:00.000Z"
 E = TypeVar("E", bound=Exception)
 OWNER = "local:dev"
-DEV = Principal("local", "dev")
+DEV = Grant(Principal("local", "dev"), "full")
 
 READ = Tool("read_heading", {"type": "object"}, idempotent=True)
 WRITE = Tool("scan_page", {"type": "object"})
@@ -56,7 +57,7 @@ class CountedIds:
 
 
 def origin(client: str = "tab_A", subject: str = "dev") -> Origin:
-    return Origin(Principal("local", subject), client)
+    return Origin(Grant(Principal("local", subject), "full"), client)
 
 
 def e(type_: str, **fields: Any) -> dict[str, Any]:
@@ -138,10 +139,13 @@ class Bench:
         assert self.session.version == len(control)
         return first
 
-    def command(self, command: cmd.DecidedCommand, client: str = "tab_A") -> Decision:
+    def command(
+        self, command: cmd.DecidedCommand, client: str = "tab_A", subject: str = "dev"
+    ) -> Decision:
+        who = origin(client, subject)
         return self._decide(
             lambda session, ids: decide_command(
-                session, command, origin(client), now=self.clock(), new_id=ids, rules=self.rules
+                session, command, who, now=self.clock(), new_id=ids, rules=self.rules
             )
         )
 
@@ -159,9 +163,11 @@ class Bench:
             )
         )
 
-    def refused(self, command: cmd.DecidedCommand, client: str = "tab_A") -> str:
+    def refused(
+        self, command: cmd.DecidedCommand, client: str = "tab_A", subject: str = "dev"
+    ) -> str:
         """The code a command is refused with; nothing has changed then."""
-        return self._unchanged(lambda: self.command(command, client), ProtocolError).code
+        return self._unchanged(lambda: self.command(command, client, subject), ProtocolError).code
 
     def broken(self, step: inputs.AnyStep) -> str:
         """The text of the rule that a step would break; nothing has changed then."""

@@ -114,7 +114,7 @@ async def truth(broker: Broker, session: str) -> Session:
 
 async def assert_true(store: Store, session: str) -> None:
     """What a store has is what is stored."""
-    known = await store.load(session, origin().principal)
+    known = await store.load(session, origin().grant)
     assert to_snapshot(known) == to_snapshot(await truth(store.broker, session))
 
 

@@ -288,3 +288,69 @@ def test_an_answer_to_a_run_that_has_ended() -> None:
     bench = asked()
     bench.interrupt()
     assert bench.refused(bench.responding("ap_1", "approve")) == "approval.closed"
+
+
+# --- two subjects in one session
+
+
+def test_a_client_id_is_its_subjects() -> None:
+    """The call is for the owner's tab; a guest that calls itself alike is another tab."""
+    bench = offered(READ)
+    for command in commands(bench, "c_1"):
+        assert bench.refused(command, "tab_A", "eve") == "tool.held"
+    bench.claim("c_1")
+    for command in commands(bench, "c_1"):
+        assert bench.refused(command, "tab_A", "eve") == "tool.held"
+    bench.result("c_1", output=1)
+
+
+def test_a_guests_run_is_for_the_guests_tab() -> None:
+    bench = Bench(READ)
+    send = cmd.MessageSend(id="k", session="s_1", content="Hi")
+    bench.command(send, "tab_A", "eve")
+    assert wire(bench.log)[-1]["by"] == "eve"
+    bench.claim_run()
+    bench.calls((READ.name, {}))
+    for command in commands(bench, "c_1"):
+        assert bench.refused(command, "tab_A") == "tool.held"
+    bench.command(bench.claiming("c_1"), "tab_A", "eve")
+    claimed = wire(bench.log)[-1]
+    assert (claimed["type"], claimed["client"], claimed["by"]) == (
+        "tool_call.claimed",
+        "tab_A",
+        "eve",
+    )
+    assert bench.refused(bench.resulting("c_1"), "tab_A") == "tool.held"
+    bench.command(bench.resulting("c_1", output=1), "tab_A", "eve")
+
+
+def test_an_owners_claims_name_nobody() -> None:
+    bench = offered(READ)
+    bench.claim("c_1")
+    assert "by" not in wire(bench.log)[-1]
+    assert all("by" not in event for event in wire(bench.log) if event["type"] == "run.queued")
+
+
+def test_a_freed_call_is_its_new_holders() -> None:
+    bench = offered(READ)
+    bench.at("00:00:15.000")
+    bench.tick()
+    bench.command(bench.claiming("c_1"), "tab_B", "eve")
+    assert bench.refused(bench.resulting("c_1"), "tab_B") == "tool.held"
+
+
+def test_steering_that_nobody_read_runs_for_whom_the_run_before_was() -> None:
+    bench = Bench(READ)
+    bench.command(cmd.MessageSend(id="k_a", session="s_1", content="Hi"), "tab_A", "eve")
+    bench.claim_run()
+    bench.send("More", if_busy="steer")
+    bench.complete()
+    queued = [event for event in wire(bench.log) if event["type"] == "run.queued"]
+    assert [(event["client"], event["by"]) for event in queued] == [("tab_A", "eve")] * 2
+
+
+def test_an_answer_names_who_gave_it() -> None:
+    bench = Bench()
+    bench.running()
+    bench.command(bench.responding(bench.ask(), "approve"), "tab_E", "eve")
+    assert wire(bench.log)[-1]["by"] == "eve"

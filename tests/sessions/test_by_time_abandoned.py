@@ -113,6 +113,6 @@ async def test_looking_at_it_keeps_nothing() -> None:
     store = Store(MemoryBroker(clock), rules=RULES)
     name = await created(store)
     clock.pass_(WEEK_S)
-    await store.load(name, origin().principal)
+    await store.load(name, origin().grant)
     await Timers(store).fire()
     assert (await store.broker.load(name)).deleted

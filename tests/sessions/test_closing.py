@@ -65,6 +65,6 @@ def test_a_run_without_a_trigger_looks_back_to_the_start() -> None:
 def test_nobody_waits_then_nothing_is_claimable() -> None:
     bench = Bench()
     way = draft(bench)
-    make_way(way, None)
+    make_way(way, None, None)
     assert (way.done().claimable_at, way.done().raise_fence) == (None, True)
     assert wire(way.done().events) == []

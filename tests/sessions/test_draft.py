@@ -2,8 +2,7 @@
 
 from gateway.sessions.draft import Draft, Origin
 from protocol import events as ev
-from protocol.values import Principal
-from tests.sessions.bench import Bench
+from tests.sessions.bench import DEV, Bench
 
 
 def draft(bench: Bench) -> Draft:
@@ -47,6 +46,5 @@ def test_deadlines_are_texts() -> None:
 
 
 def test_a_caller_without_a_client_id_has_a_name() -> None:
-    principal = Principal("local", "dev")
-    assert Origin(principal, "tab_A").tab == "tab_A"
-    assert Origin(principal, "").tab == "http"
+    assert Origin(DEV, "tab_A").tab == "tab_A"
+    assert Origin(DEV, "").tab == "http"

@@ -4,14 +4,16 @@ import asyncio
 
 import pytest
 
+from gateway.auth import Grant
 from gateway.broker.memory import MemoryBroker
 from gateway.errors import BrokerUnavailable, Conflict, SessionMissing
 from gateway.sessions import inputs
+from gateway.sessions.access import not_found, owner_key
 from gateway.sessions.cache import SessionCache
-from gateway.sessions.draft import Rules
+from gateway.sessions.draft import Origin, Rules
 from gateway.sessions.ids import derived_id
 from gateway.sessions.loading import Snapshots
-from gateway.sessions.store import MAX_TRIES, Store, not_found, owner_key
+from gateway.sessions.store import MAX_TRIES, Store
 from protocol import commands as cmd
 from protocol import events as ev
 from protocol.errors import ProtocolError
@@ -44,6 +46,10 @@ from tests.support.waiting import eventually
 @pytest.fixture
 def store(replicas: Replicas) -> Store:
     return replicas.a
+
+
+def grant(tenant: str, subject: str) -> Grant:
+    return Grant(Principal(tenant, subject), "full")
 
 
 # --- session.create
@@ -125,9 +131,9 @@ async def test_a_foreign_session_looks_as_if_it_never_existed(store: Store) -> N
             assert str(error.value) == str(not_found(session))
             assert error.value.session == session
     for reading in (
-        store.load(name, Principal("local", "eve")),
-        store.messages(name, Principal("other", "dev"), None, 10),
-        store.load(name, Principal("", "local:dev")),
+        store.load(name, grant("local", "eve")),
+        store.messages(name, grant("other", "dev"), None, 10),
+        store.load(name, grant("", "local:dev")),
     ):
         with pytest.raises(ProtocolError) as error:
             await reading
@@ -356,16 +362,15 @@ async def test_messages_are_paged_backwards(store: Store) -> None:
 
 
 async def test_sessions_are_listed_with_what_they_do(store: Store) -> None:
-    principal = Principal("local", command_id())
-    names = [await created(store, subject=principal.subject) for _ in range(4)]
-    who = origin(subject=principal.subject)
+    who = origin(subject=command_id())
+    names = [await created(store, subject=who.principal.subject) for _ in range(4)]
     for name in names[1:]:
         await store.submit(cmd.MessageSend(id="k_1", session=name, content="x"), who)
     for state in ("running", "completed"):
         one = await attempt(store)
         if state == "completed":
             await one.step(inputs.CompleteRun())
-    rows, more = await store.sessions(principal, 10, None)
+    rows, more = await store.sessions(who.grant, 10, None)
     assert [row.session for row in rows] == names[::-1]
     assert not more
     status = {row.session: row.status for row in rows}
@@ -373,11 +378,11 @@ async def test_sessions_are_listed_with_what_they_do(store: Store) -> None:
     assert sorted(status[name] for name in names[1:]) == ["completed", "queued", "running"]
     assert all(row.agent == "scripted" and row.updated for row in rows)
     assert rows[-1].seq == 1
-    rows, more = await store.sessions(principal, 2, names[3])
+    rows, more = await store.sessions(who.grant, 2, names[3])
     assert ([row.session for row in rows], more) == (names[2:0:-1], True)
     await store.submit(cmd.SessionDelete(id="k_2", session=names[2]), who)
-    assert len((await store.sessions(principal, 10, None))[0]) == 3
-    assert await store.sessions(Principal("local", "nobody"), 10, None) == ([], False)
+    assert len((await store.sessions(who.grant, 10, None))[0]) == 3
+    assert await store.sessions(grant("local", "nobody"), 10, None) == ([], False)
 
 
 # --- deleting
@@ -514,15 +519,13 @@ async def test_a_child_is_a_session_of_the_same_owner_with_a_run(store: Store) -
 
 
 async def test_an_owner_with_odd_names_has_children(store: Store) -> None:
-    principal = Principal("a:b", "c d/%")
-    who = origin()
-    who = type(who)(principal, "")
+    who = Origin(grant("a:b", "c d/%"), "")
     create = cmd.SessionCreate(id="k_1", agent="scripted", session=command_id())
     name = (await store.submit(create, who)).session
     assert name is not None
-    session = await store.load(name, principal)
+    session = await store.load(name, who.grant)
     child, _ = await store.start_child(session, "echo", None, f"{name}_child")
-    assert (await store.load(child, principal)).owner == session.owner
+    assert (await store.load(child, who.grant)).owner == session.owner
 
 
 async def test_the_children_of_a_stopped_run_are_stopped(store: Store) -> None:

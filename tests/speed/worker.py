@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
+from gateway.auth import Grant
 from gateway.broker.base import Answered, Append
 from gateway.broker.memory import MemoryBroker
 from gateway.runtime.agent import agent
@@ -109,7 +110,7 @@ async def written(stage: Stage) -> AsyncGenerator[Path]:
     options = WorkerOptions(max_runs=RUNS, times=Times(coalesce_s=0.001))
     # A clock that stands: whatever coalesces is due at once, no lease has to be renewed.
     worker = Worker(store, [talker], options, clock=ManualClock())
-    origin = Origin(Principal("local", "dev"), "tab")
+    origin = Origin(Grant(Principal("local", "dev"), "full"), "tab")
 
     async def round_() -> None:
         whole = broker.appended + RUNS

@@ -16,7 +16,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 
-from gateway.auth import Authenticator, NoAuth
+from gateway.auth import Authenticator, Grant, NoAuth
 from gateway.broker.base import Append, Broker
 from gateway.broker.memory import MemoryBroker
 from gateway.delivery.addresses import Addresses
@@ -29,6 +29,7 @@ from gateway.delivery.resources import Resources
 from gateway.delivery.roster import Roster
 from gateway.limits import Clock
 from gateway.server import Server, open_listener, server_config
+from gateway.sessions.access import Facts
 from gateway.sessions.store import Origin, Store
 from gateway.settings import Settings
 from gateway.transports.http import api_routes
@@ -40,6 +41,7 @@ from protocol.values import Principal
 from tests.support.waiting import eventually
 
 DEV = Principal("local", "dev")
+FACTS = Facts("s_1", "scripted", DEV)
 TIME = "2026-01-01T00:00:00.000Z"
 
 
@@ -58,7 +60,7 @@ class InProcess:
     async def create(self, session: str, principal: Principal = DEV, **fields: object) -> None:
         """A session of that id."""
         command = cmd.SessionCreate(id=f"k_{session}", agent="scripted", session=session, **fields)  # type: ignore[arg-type]
-        await self.delivery.store.submit(command, Origin(principal, "test"))
+        await self.delivery.store.submit(command, Origin(Grant(principal, "full"), "test"))
 
     async def append(self, session: str, *events: Event) -> int:
         """Stores events as a worker would."""

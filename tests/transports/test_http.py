@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 from starlette.applications import Starlette
+from structlog.testing import capture_logs
 
 from gateway.auth.token import JwtAuth, mint_token
 from gateway.settings import Settings
@@ -238,3 +239,74 @@ async def test_a_method_that_is_not_there_learns_which_are(
 async def test_what_is_no_value_is_refused(http: httpx2.AsyncClient, query: str) -> None:
     await http.post("/sessions", json={"agent": "echo", "session": "s_1"})
     assert refusal(await http.get(f"/sessions/s_1?{query}")) == (400, "frame.malformed")
+
+
+async def test_sharing(http: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "gateway.audit")
+    await http.post("/sessions", json={"agent": "echo", "session": "s_1"})
+    shares = "/sessions/s_1/shares"
+    assert (await http.get(shares)).json() == {"shares": []}
+    for subject, access in (("bob", "read"), ("team/eve@x.org", "act"), ("bob", "act")):
+        put = await http.put(f"{shares}/{subject}", json={"access": access})
+        assert (put.status_code, put.json()) == (200, {"subject": subject, "access": access})
+    assert (await http.get(shares)).json() == {
+        "shares": [
+            {"subject": "bob", "access": "act"},
+            {"subject": "team/eve@x.org", "access": "act"},
+        ]
+    }
+    said = await http.post(
+        "/sessions/s_1/commands",
+        json={"type": "message.send", "content": "hi", "start": False},
+        headers=BOB,
+    )
+    assert said.status_code == 200
+    assert (await http.get("/sessions/s_1")).json()["messages"][0]["by"] == "bob"
+    rows = (await http.get("/sessions", headers=BOB)).json()["sessions"]
+    assert [row["session"] for row in rows] == ["s_1"]
+    with capture_logs() as audited:
+        for _ in range(2):
+            gone = await http.delete(f"{shares}/bob")
+            assert (gone.status_code, gone.json()) == (200, {"subject": "bob"})
+    assert [(line["action"], line["with_subject"]) for line in audited] == [("unshare", "bob")] * 2
+    assert refusal(await http.get("/sessions/s_1", headers=BOB)) == (404, "session.not_found")
+
+
+@pytest.mark.parametrize(
+    ("subject", "body", "path"),
+    [
+        ("bob", {"access": "own"}, "$.access"),
+        ("bob", {}, "$"),
+        ("ann", {"access": "act"}, "$.subject"),
+        ("b%20b", {"access": "act"}, "$.subject"),
+        ("x" * 257, {"access": "act"}, "$.subject"),
+    ],
+)
+async def test_a_share_that_cannot_be(
+    http: httpx2.AsyncClient, subject: str, body: Any, path: str
+) -> None:
+    await http.post("/sessions", json={"agent": "echo", "session": "s_1"})
+    answer = await http.put(f"/sessions/s_1/shares/{subject}", json=body)
+    assert refusal(answer) == (400, "frame.malformed")
+    assert answer.json()["details"]["path"] == path
+    assert (await http.get("/sessions/s_1/shares")).json() == {"shares": []}
+
+
+async def test_only_the_owner_shares(http: httpx2.AsyncClient) -> None:
+    await http.post("/sessions", json={"agent": "echo", "session": "s_1"})
+    url = "/sessions/s_1/shares/eve"
+    for expected in ((404, "session.not_found"), (403, "auth.forbidden")):
+        for method in ("PUT", "DELETE"):
+            answer = await http.request(method, url, json={"access": "act"}, headers=BOB)
+            assert refusal(answer) == expected
+        assert refusal(await http.get("/sessions/s_1/shares", headers=BOB)) == expected
+        await http.put("/sessions/s_1/shares/bob", json={"access": "act"})
+
+
+async def test_shared_with_so_many(http: httpx2.AsyncClient) -> None:
+    await http.post("/sessions", json={"agent": "echo", "session": "s_1"})
+    answers = [
+        await http.put(f"/sessions/s_1/shares/s{n}", json={"access": "read"}) for n in range(65)
+    ]
+    assert [a.status_code for a in answers] == [200] * 64 + [409]
+    assert answers[-1].json()["code"] == "limit.exceeded"

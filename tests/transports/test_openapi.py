@@ -10,7 +10,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 
 from gateway.app import Gateway
 from gateway.settings import Settings
-from gateway.transports.openapi import OPERATIONS, openapi
+from gateway.transports.openapi import OPERATIONS, documented, openapi
 from protocol.codec import decode_session_command
 from protocol.codes import ERRORS
 from tests.support.values import builtins
@@ -26,7 +26,7 @@ def routes() -> Iterator[str]:
             continue
         assert isinstance(route, Route), f"{route} cannot be described by a row"
         assert not isinstance(route, Mount)
-        for method in (route.methods or METHODS) & METHODS:
+        for method in (route.methods or {"GET"}) & METHODS:  # else it looks at the method itself
             yield f"{method} {route.path}"
 
 
@@ -37,7 +37,7 @@ async def test_every_route_has_a_row_and_every_row_a_route() -> None:
 def test_every_row_is_in_the_document() -> None:
     assert {
         f"{method.upper()} {path}" for path, item in DOCUMENT["paths"].items() for method in item
-    } == set(OPERATIONS)
+    } == set(map(documented, OPERATIONS))
 
 
 def references(node: Any) -> Iterator[str]:
@@ -65,7 +65,7 @@ def test_nothing_that_never_leaves_the_server_is_in_it() -> None:
 
 @pytest.mark.parametrize("at", OPERATIONS)
 def test_answers_are_named_with_their_codes(at: str) -> None:
-    method, path = at.split(" ")
+    method, path = documented(at).split(" ")
     described = DOCUMENT["paths"][path][method.lower()]
     responses = described["responses"]
     for code in OPERATIONS[at].refusals:

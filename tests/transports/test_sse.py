@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from gateway.auth import Grant
 from gateway.auth.token import JwtAuth, mint_token
 from gateway.delivery import roster as roster_module
 from gateway.settings import Settings
@@ -235,3 +236,22 @@ async def test_one_that_does_not_read_is_slow_and_can_be_shed(
                 rest = rest[-5:] + await reader.read(65_536)
         await eventually(lambda: len(roster) == 1, what="it is gone")
         assert not events.over
+
+
+async def test_a_stream_that_may_not_be_seen_any_more_ends(port: int, inside: InProcess) -> None:
+    """By a share taken away; the last frame says why."""
+    store, owner = inside.delivery.store, Grant(Principal("acme", "bob"), "full")
+    await inside.create("s_2", owner.principal)
+    await store.share("s_2", owner, "ann", "read")
+    token = mint_token(SECRET, subject="ann", tenant="acme")
+    async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}) as http:
+        url = f"http://127.0.0.1:{port}/v1/sessions/s_2/events"
+        async with http.stream("GET", url) as response:
+            text = ""
+            async for piece in response.aiter_text():
+                text += piece
+                if "subscribed" in text and "error" not in text:
+                    await store.share("s_2", owner, "ann", None)
+                    await inside.delivery.control.look_again("s_2")
+    assert '"code":"session.not_found"' in text.split("\n\n")[-2]
+    await eventually(lambda: len(inside.delivery.roster) == 0)

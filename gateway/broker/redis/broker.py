@@ -17,8 +17,10 @@ from functools import partial
 from redis.exceptions import RedisError
 
 from gateway.broker.base import (
+    LOOKED_S,
     Answered,
     Append,
+    Asker,
     Claimed,
     Create,
     Follower,
@@ -26,6 +28,7 @@ from gateway.broker.base import (
     Loaded,
     News,
     OnControl,
+    Share,
     check_bodies,
 )
 from gateway.broker.followers import Followers, report
@@ -211,12 +214,18 @@ class RedisBroker:
         return int(seq)
 
     async def load(
-        self, session: str, *, after: int = 0, epoch: str = "", command: str = ""
+        self,
+        session: str,
+        *,
+        after: int = 0,
+        epoch: str = "",
+        command: str = "",
+        asker: Asker | None = None,
     ) -> Loaded:
-        reply = await self._client.run(
-            "load", layout.session_keys(session, command), (*_named(session), after, epoch)
-        )
-        return replies.loaded(session, reply, command)
+        keys = layout.session_keys(session, command, "" if asker is None else asker.command)
+        owner = "" if asker is None else asker.owner
+        reply = await self._client.run("load", keys, (*_named(session), after, epoch, owner))
+        return replies.loaded(session, reply, command, asker)
 
     async def read(
         self, session: str, after: int, limit: int, *, epoch: str = ""
@@ -268,6 +277,43 @@ class RedisBroker:
     ) -> tuple[list[str], bool]:
         async with self._client.in_time():
             return await self._owners.newest(owner, limit=limit, before=before, now=self.now())
+
+    # Whose it is, and who else may
+
+    async def owned(self, owner: str) -> int:
+        async with self._client.in_time():
+            return await self._owners.count(owner)
+
+    async def share(
+        self, session: str, principal: str, access: Share | None, *, most: int = 2**31
+    ) -> bool:
+        async with self._client.in_time():
+            return await self._share(session, principal, access, most)
+
+    async def _share(self, session: str, principal: str, access: Share | None, most: int) -> bool:
+        # The list is in another slot; it drops an entry that leads nowhere.
+        if access is not None:
+            await self._owners.add(principal, session, self.now(), shared=True)
+        arguments = (*_named(session), principal, access or "", most)
+        reply = await self._client.run("share", layout.session_keys(session), arguments)
+        (done,) = replies.accepted(reply)
+        if access is None:
+            await self._owners.drop(principal, session)
+        return bool(done)
+
+    async def shares(self, session: str) -> dict[str, Share]:
+        reply = await self._client.run("shares", layout.session_keys(session), _named(session))
+        return replies.shares(session, reply)
+
+    async def occupy(
+        self, owner: str, session: str, version: int, *, most: int, ttl_s: float
+    ) -> Sequence[str] | None:
+        arguments = (session, version, most, math.ceil(ttl_s), LOOKED_S)
+        reply = await self._client.run("occupy", layout.busy_keys(owner), arguments)
+        return None if reply == 1 else [name.decode() for name in reply]
+
+    async def vacate(self, owner: str, session: str, version: int) -> None:
+        await self._client.run("vacate", layout.busy_keys(owner)[:1], (session, version))
 
     # News
 

@@ -16,13 +16,12 @@ def base(shard: int) -> str:
     return f"agw:{{{shard}}}:"
 
 
-def session_keys(session: str, command: str = "") -> list[str]:
-    """KEYS of a script about a session: meta, log, snapshot, timers, perhaps a command."""
+def session_keys(session: str, *commands: str) -> list[str]:
+    """KEYS of a script about a session: meta, log, snapshot, timers, perhaps commands."""
     shard = base(shard_of(session))
     own = f"{shard}s:{session}"
     keys = [f"{own}:meta", f"{own}:log", f"{own}:snap", f"{shard}timers"]
-    if command:
-        keys.append(f"{shard}cmd:{session}:{command}")
+    keys += [f"{shard}cmd:{session}:{command}" for command in commands if command]
     return keys
 
 
@@ -72,3 +71,13 @@ def shard_in(channel: bytes) -> int | None:
 
 def owner(principal: str) -> str:
     return f"agw:owner:{principal}"
+
+
+def shared(principal: str) -> str:
+    """Those of its list that are not its own."""
+    return f"agw:shared:{principal}"
+
+
+def busy_keys(owner: str) -> list[str]:
+    """Its busy sessions, and that somebody looked through them lately; in one slot."""
+    return [f"agw:busy:{{{owner}}}", f"agw:busy:{{{owner}}}:looked"]

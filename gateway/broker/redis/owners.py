@@ -1,4 +1,4 @@
-"""Which sessions a principal has: an index beside the sessions, so it may be ahead of them.
+"""Which sessions a principal has, or shares: an index beside them, so it may be ahead of them.
 
 An entry is written before its session is made (they are in different slots); one without a session
 is dropped when a list meets it, once it is too old to be still in the making.
@@ -19,11 +19,21 @@ class Owners:
     def __init__(self, client: RedisClient) -> None:
         self._client = client
 
-    async def add(self, owner: str, session: str, now: float) -> None:
+    async def add(self, owner: str, session: str, now: float, *, shared: bool = False) -> None:
+        if shared:  # first: what is only there is never counted as its own
+            await self._client.command("ZADD", layout.shared(owner), "NX", now, session)
         await self._client.command("ZADD", layout.owner(owner), "NX", now, session)
 
-    async def drop(self, owner: str, session: str) -> None:
-        await self._client.command("ZREM", layout.owner(owner), session)
+    async def drop(self, owner: str, *sessions: str) -> None:
+        await self._client.command("ZREM", layout.owner(owner), *sessions)
+        await self._client.command("ZREM", layout.shared(owner), *sessions)
+
+    async def count(self, owner: str) -> int:
+        """Its own, about: an entry may still lead nowhere."""
+        all_, shared = await self._client.commands(
+            [("ZCARD", layout.owner(owner)), ("ZCARD", layout.shared(owner))]
+        )
+        return max(0, int(all_) - int(shared))
 
     async def newest(
         self, owner: str, *, limit: int, before: str | None, now: float
@@ -59,16 +69,19 @@ class Owners:
         if not page:
             return [], 0
         metas = await self._client.commands(
-            [("HMGET", layout.meta(session), "owner", "deleted") for session, _ in page]
+            [
+                ("HMGET", layout.meta(session), "owner", "deleted", f"share:{owner}")
+                for session, _ in page
+            ]
         )
         alive: list[str] = []
         dangling: list[str] = []
-        for (session, at), (of, deleted) in zip(page, metas, strict=True):
-            if of == owner.encode():
+        for (session, at), (of, deleted, share) in zip(page, metas, strict=True):
+            if of == owner.encode() or share is not None:
                 if deleted is None:
                     alive.append(session)
             elif at < now - IN_THE_MAKING_S:
                 dangling.append(session)
         if dangling:
-            await self._client.command("ZREM", layout.owner(owner), *dangling)
+            await self.drop(owner, *dangling)
         return alive, len(dangling)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.broker.base import Head, Loaded, News, StoredCommand
+from gateway.broker.base import Asker, Head, Loaded, News, Share, StoredCommand
 from gateway.errors import (
     BrokerError,
     BrokerUnavailable,
@@ -78,11 +78,13 @@ def events(entries: Sequence[Any], after: int) -> list[tuple[int, bytes]]:
     return found
 
 
-def loaded(session: str, reply: Sequence[Any], command: str) -> Loaded:
+def loaded(session: str, reply: Sequence[Any], command: str, asker: Asker | None = None) -> Loaded:
     """Checks that it is this session's, and whole."""
     echoed, epoch, seq, version, fence, owner, agent, deleted, stored, *rest = accepted(reply)
     same_session(session, echoed)
-    start, snapshot, entries = rest
+    share, withheld, log_bytes, start, snapshot, entries = rest
+    if asker is not None and asker.owner != owner.decode():
+        command = asker.command
     return Loaded(
         head=head(epoch, seq, version, fence),
         owner=owner.decode(),
@@ -92,7 +94,23 @@ def loaded(session: str, reply: Sequence[Any], command: str) -> Loaded:
         events=events(entries, start),
         command=None if stored is None else stored_command(command, stored),
         deleted=bool(deleted),
+        share=None if share is None else share_of(share),
+        withheld=bool(withheld),
+        log_bytes=int(log_bytes),
     )
+
+
+def share_of(value: bytes) -> Share:
+    """What another may do; anything that this version does not know is the least."""
+    return "act" if value == b"act" else "read"
+
+
+def shares(session: str, reply: Sequence[Any]) -> dict[str, Share]:
+    """With whom it is shared."""
+    echoed, found = accepted(reply)
+    same_session(session, echoed)
+    pairs = zip(found[::2], found[1::2], strict=True)
+    return {principal.decode(): share_of(access) for principal, access in pairs}
 
 
 def news(session: str, message: bytes) -> News:

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- needs session.lua
--- KEYS: meta, log, snap, timers, [command]; ARGV: base, session, after, epoch
-local base, session, after, epoch = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+-- KEYS: meta, log, snap, timers, [command, [command of an asker that is not the owner]]
+-- ARGV: base, session, after, epoch, asker
+local base, session, after, epoch, asker = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 
 local function first_of(entry)
   return tonumber(entry[2][2])
@@ -27,7 +28,19 @@ local function parts(s)
   end
 end
 
-local s = open(base, session)
+local s = peek(base, session)
+if not s then
+  return {'missing'}
+end
+local share, key = false, KEYS[5]
+if asker ~= '' and asker ~= s.owner then
+  share, key = s['share:' .. asker], KEYS[6]
+  if not share then
+    return {'ok', s.session, s.epoch, s.seq, s.version, s.fence, s.owner, s.agent,
+      s.deleted and 1 or 0, false, false, 1, 0, 0, false, {}}
+  end
+end
+s = intact(s)
 if not s then
   return {'missing'}
 end
@@ -44,8 +57,8 @@ if not s.deleted then
   end
 end
 local command = false
-if KEYS[5] then
-  command = redis.call('GET', KEYS[5])
+if key then
+  command = redis.call('GET', key)
 end
 return {'ok', s.session, s.epoch, s.seq, s.version, s.fence, s.owner, s.agent,
-  s.deleted and 1 or 0, command, seq, state, entries}
+  s.deleted and 1 or 0, command, share, 0, s.bytes, seq, state, entries}

@@ -107,10 +107,9 @@ local function peek(base, session)
   return s
 end
 
--- The meta of a session whose log is what it says, under a new epoch if it was not.
-local function open(base, session)
-  local s = peek(base, session)
-  if not s or s.deleted then
+-- The same session if its log is what its meta says, under a new epoch if it was not.
+local function intact(s)
+  if s.deleted then
     return s
   end
   local replid = replication_id()
@@ -120,6 +119,11 @@ local function open(base, session)
     end
   end
   return s
+end
+
+local function open(base, session)
+  local s = peek(base, session)
+  return s and intact(s)
 end
 
 -- First write of its script: what it refuses has changed nothing. False: the log is ahead of meta.
