@@ -59,7 +59,7 @@ async def assert_harmless(texts: Locator, watch: Watch) -> None:
 async def test_the_demo_page(url: str, demo: Demo) -> None:
     watch = Watch(demo.page, url)
     await demo.open(url)
-    pane = await (await demo.another()).choose("scripted")
+    pane = await demo.pane().choose("Scripted")
     for step in STEPS:
         await pane.script(step)
         await pane.ended()
