@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from gateway.broker.open import open_broker
 from tests.broker.driving import Ear, fresh, make
@@ -105,6 +105,7 @@ async def test_a_conversation_through_gateway_and_worker(
     assert "NOPERM" not in front.output() + worker.output()
 
 
+REFUSED = "permission|NOPERM|can't access at least one of the keys"  # Redis 7.0, of a script
 FORBIDDEN = [
     "CONFIG GET *",
     "KEYS *",
@@ -127,9 +128,8 @@ FORBIDDEN = [
 async def test_everything_else_is_refused(server: KeyValueServer, user: str) -> None:
     async with Redis.from_url(url(server, user), protocol=2) as client:
         for line in FORBIDDEN:
-            with pytest.raises(Exception, match=r"(?i)perm|ACL") as refused:
+            with pytest.raises(ResponseError, match=REFUSED):
                 await client.execute_command(*line.split())
-            assert "NOPERM" in str(refused.value) or "permission" in str(refused.value), line
         name = fresh()
         if user == "agw-gateway":
             with pytest.raises(NoPermissionError):
