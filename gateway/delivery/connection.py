@@ -24,8 +24,10 @@ from gateway.delivery.lanes import Job, Lanes
 from gateway.delivery.outbox import Outbox
 from gateway.delivery.peer import Peer
 from gateway.delivery.refusal import refusal
+from gateway.delivery.revocations import Revocations
 from gateway.delivery.roster import Roster
 from gateway.delivery.subscriptions import Subscriptions
+from gateway.delivery.tickets import Tickets
 from gateway.errors import BrokerUnavailable
 from gateway.limits import Clock, Strikes, TokenBucket
 from gateway.sessions.ids import random_id
@@ -45,6 +47,8 @@ EXPIRING_S = 60.0
 EXPIRED_S = 25.0
 GONE = 1005
 """Stands for a client that left by itself, however it did: no close code of ours."""
+UNGRANTED = {"auth.forbidden": 4403, "auth.unavailable": 1013}
+"""Close codes of a hello that is refused; else 4401."""
 CONTROL_LANE = "."
 """No session's: not an id."""
 PONG = encode(down.Pong())
@@ -61,13 +65,15 @@ log = logging.getLogger("gateway.delivery")
 
 @dataclass(eq=False, kw_only=True)
 class Delivery:
-    """What all connections of a process share; `settings` and `auth` are read at each use."""
+    """What all connections of a process share; `settings` are read at each use."""
 
     store: Store
     hub: Hub
     roster: Roster
     admission: Admission
     control: Control
+    revocations: Revocations
+    tickets: Tickets
     auth: Authenticator
     settings: Settings = field(default_factory=Settings)
     metrics: Metrics = field(default_factory=Metrics)
@@ -80,14 +86,16 @@ class Connection:
     """One client. `run` it once; everything else is called by hub and roster."""
 
     __slots__ = (
-        *("_before_hello", "_blocked_since", "_bucket", "_failures", "_floods", "_grant"),
-        *("_counts", "_in", "_lanes", "_malformed", "_outbox", "_peer", "_pinged_at"),
+        *("_before_hello", "_blocked_since", "_bucket", "_counts", "_failures", "_floods"),
+        *("_grant", "_in", "_invited", "_lanes", "_malformed", "_outbox", "_peer", "_pinged_at"),
         *("_subscriptions", "_told_expiring", "client", "close_code", "id", "wake"),
     )
 
-    def __init__(self, peer: Peer, delivery: Delivery) -> None:
+    def __init__(self, peer: Peer, delivery: Delivery, invited: Grant | None = None) -> None:
+        """`invited`: what the handshake already brought; then hello needs no token."""
         self._peer = peer
         self._in = delivery
+        self._invited = invited
         settings, clock = delivery.settings, delivery.clock
         self.id = delivery.new_id("x")
         self.client = ""
@@ -259,10 +267,10 @@ class Connection:
             self.close(1012)
             return
         try:
-            grant = await self._in.auth.authenticate(hello.token)
+            grant = await self._granted(hello.token)
         except ProtocolError as error:
             self._send(error_frame(error))
-            self.close(4403 if error.code == "auth.forbidden" else 4401)
+            self.close(UNGRANTED.get(error.code, 4401))
             return
         if self.close_code is not None:
             return
@@ -300,6 +308,17 @@ class Connection:
             self._queue(
                 options, options.session, partial(self._subscriptions.subscribe, options, None)
             )
+
+    async def _granted(self, token: str | None) -> Grant:
+        """By the token of the hello, or else by the handshake; both are of one principal."""
+        invited = self._invited
+        if token is None and invited is not None:
+            self._in.revocations.check(invited)
+            return invited
+        grant = await self._in.auth.authenticate(token)
+        if invited is not None and grant.principal != invited.principal:
+            raise ProtocolError("auth.forbidden")
+        return grant
 
     def _welcome(self, grant: Grant) -> None:
         settings = self._in.settings
@@ -468,6 +487,11 @@ class Connection:
         elif left_s <= EXPIRING_S and not self._told_expiring:
             self._told_expiring = True
             self._send(encode(down.AuthExpiring(in_ms=max(0, int(left_s * 1000)))))
+
+    @property
+    def grant(self) -> Grant | None:
+        """What it may do; None before hello."""
+        return self._grant
 
     @property
     def slow(self) -> bool:

@@ -1,7 +1,7 @@
-"""Words between processes: a client has come to another replica, so its old connection is over.
+"""Words between processes: a client has come to another replica, or tokens are revoked.
 
-They are lossy (the broker's control channel); nothing stored depends on one. A word that is lost
-leaves a dead connection to its pings.
+They are lossy (the broker's control channel); nothing stored depends on one. The first, lost,
+leaves a dead connection to its pings; the second is also read from the broker (`revocations`).
 """
 
 import logging
@@ -9,6 +9,7 @@ import logging
 import msgspec
 
 from gateway.broker.base import Broker
+from gateway.delivery.revocations import Revocations, Revoke
 from gateway.delivery.roster import Place, Roster
 from gateway.errors import BrokerError
 from gateway.telemetry import Metrics
@@ -27,15 +28,22 @@ class Supersede(msgspec.Struct, frozen=True, tag="supersede"):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Supersede).decode
+_decode = msgspec.json.Decoder(Supersede | Revoke).decode
 
 
 class Control:
     """One per process; hears from when it is made."""
 
-    def __init__(self, broker: Broker, roster: Roster, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        roster: Roster,
+        metrics: Metrics | None = None,
+        revocations: Revocations | None = None,
+    ) -> None:
         self._broker = broker
         self._roster = roster
+        self._revocations = revocations
         self._metrics = metrics or Metrics()
         broker.on_control(self._heard)
 
@@ -56,6 +64,10 @@ class Control:
             word = _decode(message)
         except (msgspec.DecodeError, UnicodeError):  # of a newer version, perhaps
             log.debug("an unknown word on the control channel")
+            return
+        if isinstance(word, Revoke):
+            if self._revocations is not None:
+                self._revocations.learn(word)
             return
         place = Place(word.at, word.connection)
         self._roster.supersede(word.principal, word.client, place)

@@ -1,13 +1,17 @@
-"""What HTTP requests and answers share: token, path and query, frames as JSON, refusals."""
+"""What HTTP requests and answers share: token, body, path and query, frames as JSON, refusals."""
+
+import asyncio
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 
 from protocol.codec import error_frame
 from protocol.codes import ERRORS
 from protocol.errors import ProtocolError, excerpt, malformed
 from protocol.values import Id
+
+BODY_S = 30.0
 
 
 class Json(Response):
@@ -33,10 +37,24 @@ def not_let_in(after_s: int) -> Response:
     )
 
 
-def bearer(request: Request) -> str | None:
+def bearer(request: HTTPConnection) -> str | None:
     """The token of the request; never from its URL, which ends up in logs."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body, of at most so many bytes. Raises `ProtocolError`."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise ProtocolError("frame.too_large", f"The limit is {limit} bytes.")
+    except TimeoutError:
+        raise malformed("The body did not come in time.") from None
+    return bytes(body)
 
 
 def path_session(request: Request) -> str:

@@ -4,7 +4,6 @@ Bodies and answers are the frames of the native protocol as JSON; a refusal has 
 `protocol.codes` gives it. No decision about a session is made here.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -20,18 +19,25 @@ from gateway.delivery.connection import Delivery
 from gateway.delivery.refusal import refusal
 from gateway.delivery.subscriptions import granted
 from gateway.sessions.store import Origin
-from gateway.transports.answers import Json, bearer, path_session, refused, unreadable
+from gateway.transports.access import access_routes
+from gateway.transports.answers import (
+    Json,
+    bearer,
+    path_session,
+    read_body,
+    refused,
+    unreadable,
+)
 from gateway.transports.sse import EventsEndpoint
 from protocol import commands as cmd
 from protocol import frames as down
 from protocol.codec import decode_session_command, encode
 from protocol.detail import View
-from protocol.errors import ProtocolError, malformed
+from protocol.errors import malformed
 from protocol.state import newest
 from protocol.values import Detail, Id
 
 NO_TAB = ""  # a run of no tab is offered to all at once (docs/protocol.md)
-BODY_S = 30.0
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -58,7 +64,7 @@ class Client(Struct, frozen=True):
 
 
 def api_routes(delivery: Delivery) -> list[BaseRoute]:
-    """The routes under `/v1/sessions`."""
+    """The routes under `/v1/sessions`, and those about tokens."""
     api = SessionsApi(delivery)
     guard = api.guarded
     one = "/v1/sessions/{session}"
@@ -70,6 +76,7 @@ def api_routes(delivery: Delivery) -> list[BaseRoute]:
         Route(f"{one}/messages", guard(api.messages), methods=["GET"]),
         Route(f"{one}/commands", guard(api.command), methods=["POST"]),
         Route(f"{one}/events", EventsEndpoint(delivery), methods=["GET"]),
+        *access_routes(delivery, guard),
     ]
 
 
@@ -164,16 +171,7 @@ class SessionsApi:
 
     async def _object(self, request: Request) -> dict[str, Any]:
         """The body, a JSON object. Raises `ProtocolError`."""
-        limit = self._in.settings.max_frame_bytes
-        body = bytearray()
-        try:
-            async with asyncio.timeout(BODY_S):
-                async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > limit:
-                        raise ProtocolError("frame.too_large", f"The limit is {limit} bytes.")
-        except TimeoutError:
-            raise malformed("The body did not come in time.") from None
+        body = await read_body(request, self._in.settings.max_frame_bytes)
         try:
             return msgspec.json.decode(body, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError):

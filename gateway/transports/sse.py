@@ -86,7 +86,7 @@ class EventStream:
 
     def __init__(self, delivery: Delivery, grant: Grant, options: SubscriptionOptions) -> None:
         self._in = delivery
-        self._grant = grant
+        self.grant = grant
         self._options = options
         self._work = asyncio.Event()
         self._ended = False
@@ -197,7 +197,7 @@ class EventStream:
         self._subscriptions.tick(now, self._in.settings.ack_timeout_ms / 1000)
         if now - self._commented_at >= self._in.settings.heartbeat_ms / 1000:
             self._commented_at, self._comment = now, True
-        expires = self._grant.expires_at
+        expires = self.grant.expires_at
         if expires is not None and self._in.wall() >= expires + EXPIRED_S:
             self._end()
         self._work.set()

@@ -13,9 +13,12 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from gateway.auth import Grant
 from gateway.delivery.connection import Connection, Delivery
 from gateway.delivery.peer import Heard, Peer
-from gateway.transports.answers import not_let_in
+from gateway.delivery.refusal import refusal
+from gateway.transports.access import invited, offered_protocols
+from gateway.transports.answers import not_let_in, refused
 from gateway.transports.sockets import SocketPeer, content_of
 from protocol import SUBPROTOCOL
 from protocol.codes import CLOSES
@@ -95,31 +98,39 @@ def native_endpoint(delivery: Delivery, allowed: OriginCheck) -> Endpoint:
 
     async def endpoint(socket: WebSocket) -> None:
         try:
-            if not await _accepted(socket, allowed, delivery):
+            accepted, grant = await _accepted(socket, allowed, delivery)
+            if not accepted:
                 return
         except (WebSocketDisconnect, RuntimeError, OSError):
             return  # the client did not wait for the answer
         if (direct := _direct_peer(socket)) is not None:
-            await Connection(direct, delivery).run()
+            await Connection(direct, delivery, grant).run()
             return
         peer = AwaitingPeer(socket, delivery.settings.write_timeout_ms / 1000)
-        await _run_both(Connection(peer, delivery), peer)
+        await _run_both(Connection(peer, delivery, grant), peer)
 
     return endpoint
 
 
-async def _accepted(socket: WebSocket, allowed: OriginCheck, delivery: Delivery) -> bool:
-    """Answers the handshake; False: with a refusal."""
+async def _accepted(
+    socket: WebSocket, allowed: OriginCheck, delivery: Delivery
+) -> tuple[bool, Grant | None]:
+    """Answers the handshake, with a refusal or (True) not, and says what it already grants."""
     if not allowed(socket):
         await _deny(socket, PlainTextResponse("This origin may not connect.\n", 403), 4403)
-        return False
-    offered = cast("list[str]", socket.scope.get("subprotocols", []))
+        return False, None
+    offered = offered_protocols(socket)
     if offered and SUBPROTOCOL not in offered:
         await _deny(socket, PlainTextResponse(f"This server speaks {SUBPROTOCOL}.\n", 400), 4406)
-        return False
+        return False, None
     if (after_s := delivery.admission.refused()) is not None:
         await _deny(socket, not_let_in(after_s), 1013)
-        return False
+        return False, None
+    try:
+        grant = await invited(socket, delivery)
+    except Exception as error:  # noqa: BLE001 - the top of a request; `refusal` logs
+        await _deny(socket, refused(refusal(error, None, None)), 4401)
+        return False, None
     full = delivery.admission.full  # told by a close code: pages see no HTTP status
     await socket.accept(SUBPROTOCOL if offered else None)
     if full:
@@ -128,7 +139,7 @@ async def _accepted(socket: WebSocket, allowed: OriginCheck, delivery: Delivery)
             direct.close(4480, CLOSES[4480].text)
         else:
             await socket.close(4480, CLOSES[4480].text)
-    return not full
+    return not full, grant
 
 
 def _direct_peer(socket: WebSocket) -> Peer | None:

@@ -7,6 +7,7 @@ import base64
 import hmac
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,10 @@ def crafted(claims: Any, header: Any = None, digest: str = "sha256") -> str:
     return ".".join([*coded, base64.urlsafe_b64encode(signature).rstrip(b"=").decode()])
 
 
-GOOD: Frame = {"sub": "ann", "tenant": "acme", "iat": 1_600_000_000, "exp": 4_000_000_000}
+GOOD: Frame = {
+    "sub": "ann", "tenant": "acme", "aud": "agent-gateway",
+    "iat": int(time.time()) - 60, "exp": 4_000_000_000,
+}
 BAD_TOKENS = {
     "garbage": "x",
     "dots": "...",
@@ -64,6 +68,8 @@ BAD_TOKENS = {
     "exp-inf": crafted({**GOOD, "exp": math.inf}),
     "surrogate": crafted({**GOOD, "sub": "\ud800"}),
     "not-yet": crafted({**GOOD, "nbf": 3_900_000_000}),
+    "no-aud": crafted({k: v for k, v in GOOD.items() if k != "aud"}),
+    "wrong-aud": crafted({**GOOD, "aud": ["somebody else"]}),
     "other-secret": mint_token("another secret of 32 bytes or more", subject="ann"),
 }
 

@@ -72,3 +72,12 @@ def shard_in(channel: bytes) -> int | None:
 
 def owner(principal: str) -> str:
     return f"agw:owner:{principal}"
+
+
+def kept(key: str) -> str:
+    """A value that is taken once."""
+    return f"agw:kept:{key}"
+
+
+def board(name: str) -> str:
+    return f"agw:board:{name}"
