@@ -184,12 +184,12 @@ async def test_the_secret_before_is_good_for_a_while() -> None:
 
 
 async def test_claims_by_other_names() -> None:
-    names = {"tenant_claim": "https://id/org", "detail_claim": "sight"}
+    ours = auth(tenant_claim="https://id/org", detail_claim="sight")
     said = {**CLAIMS, "https://id/org": "other", "sight": "full", "detail": "answer"}
-    grant = await auth(**names).authenticate(signed(said))
+    grant = await ours.authenticate(signed(said))
     assert (grant.principal.tenant, grant.detail) == ("other", "full")
     # what stands under the usual names is somebody else's business there
-    grant = await auth(**names).authenticate(signed(CLAIMS))
+    grant = await ours.authenticate(signed(CLAIMS))
     assert (grant.principal.tenant, grant.detail) == (DEFAULT_TENANT, "steps")
 
 
