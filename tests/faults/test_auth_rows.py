@@ -51,8 +51,11 @@ def crafted(claims: Any, header: Any = None, digest: str = "sha256") -> str:
 
 
 GOOD: Frame = {
-    "sub": "ann", "tenant": "acme", "aud": "agent-gateway",
-    "iat": int(time.time()) - 60, "exp": 4_000_000_000,
+    "sub": "ann",
+    "tenant": "acme",
+    "aud": "agent-gateway",
+    "iat": int(time.time()) - 60,
+    "exp": 4_000_000_000,
 }
 BAD_TOKENS = {
     "garbage": "x",
