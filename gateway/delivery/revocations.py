@@ -8,6 +8,8 @@ connection whose grant is void is closed by the roster.
 
 import asyncio
 import logging
+import math
+import time
 from contextlib import suppress
 
 import msgspec
@@ -17,6 +19,7 @@ from gateway.auth import Authenticator, Grant
 from gateway.broker.base import Broker
 from gateway.delivery.roster import Roster
 from gateway.errors import BrokerError
+from gateway.limits import Clock
 from protocol.errors import ProtocolError
 
 BOARD = "revoked"
@@ -24,6 +27,9 @@ POLL_S = 30.0
 RETRY_S = 1.0
 WAIT_S = 2.0
 """How long a token waits at the start for what is revoked to be known."""
+
+LOOK_S = 1.0
+"""Between two looks at all who are connected."""
 
 log = logging.getLogger("gateway.delivery")
 
@@ -60,23 +66,27 @@ async def revoke(broker: Broker, word: Revoke) -> None:
 class Revocations:
     """One per process; `run` must run while it is used."""
 
-    def __init__(self, broker: Broker, roster: Roster) -> None:
+    def __init__(self, broker: Broker, roster: Roster, clock: Clock = time.monotonic) -> None:
         self._broker = broker
         self._roster = roster
+        self._clock = clock
         # whom it is about -> the one that reaches furthest
         self._words: dict[tuple[str, str | None, str | None], Revoke] = {}
         self._known = asyncio.Event()
         self._news = False  # not yet held against those who are connected
+        self._looked_at = -math.inf
         roster.each_second(self._close_void)
 
     def learn(self, word: Revoke) -> None:
-        """It counts from now on; who is connected is closed within a second."""
+        """It counts from now on. Who is connected is closed at once; of many words, in a second."""
         known = self._words.get(word.key)
         if known is not None and (known.at, known.until) >= (word.at, word.until):
             return
         self._words[word.key] = word
         self._news = True
         log.info("revoked: tenant %s, subject %s, token %s", *word.key)
+        if self._clock() - self._looked_at >= LOOK_S:
+            self._close_void()
 
     def voids(self, grant: Grant) -> bool:
         """Whether it, its subject or its tenant was revoked since it was issued."""
@@ -133,7 +143,7 @@ class Revocations:
 
     def _close_void(self) -> None:
         if self._news:
-            self._news = False
+            self._news, self._looked_at = False, self._clock()
             self._roster.close_where(self.voids, 4403)
 
 

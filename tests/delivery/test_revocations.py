@@ -123,6 +123,23 @@ def closes(tab: Tab) -> list[str]:
     return [word for word in tab.told if word != "tick"]
 
 
+def test_who_is_connected_is_looked_at_once_a_second() -> None:
+    """At the first word at once; of a flood of them the rest waits for the roster's tick."""
+    clock = ManualClock()
+    roster = Roster()
+    words = Revocations(MemoryBroker(), roster, clock)
+    tabs = [Tab() for _ in range(3)]
+    for n, tab in enumerate(tabs):
+        tab.grant = grant(f"s{n}")
+        roster.enter(tab)
+    words.learn(revoked(subject="s0"))
+    words.learn(revoked(subject="s1"))
+    assert [tab.told for tab in tabs] == [["4403"], [], []]
+    clock.now += 1
+    words.learn(revoked(subject="s2"))
+    assert [tab.told[-1:] for tab in tabs] == [["4403"]] * 3
+
+
 async def test_it_reaches_every_process_at_once() -> None:
     broker = MemoryBroker(ManualClock(NOW))
     here, there = Replica(broker), Replica(broker)
