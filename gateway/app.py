@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import WebSocketRoute
 
 from gateway.agents.registry import resolve_agents
-from gateway.auth import Authenticator, open_auth
+from gateway.auth import Authenticator, NoAuth, OwnAuthenticator, open_auth
 from gateway.broker.base import Broker
 from gateway.broker.open import open_broker
 from gateway.delivery.addresses import Addresses
@@ -25,7 +25,9 @@ from gateway.delivery.admission import Admission
 from gateway.delivery.connection import Delivery
 from gateway.delivery.control import Control
 from gateway.delivery.hub import Hub
+from gateway.delivery.revocations import Revocations, Unrevoked
 from gateway.delivery.roster import Roster
+from gateway.delivery.tickets import Tickets
 from gateway.runtime.agent import Agent
 from gateway.runtime.timers import Timers
 from gateway.runtime.worker import Worker, WorkerOptions
@@ -169,7 +171,9 @@ class Gateway(GatewayWorker):
         )
         self.settings = settings
         self.demo = demo
-        self.authenticator = open_auth(settings) if authenticator is None else authenticator
+        self._own_auth: OwnAuthenticator | None = None
+        if authenticator is None:
+            authenticator = self._own_auth = open_auth(settings)
         self.hub = Hub(
             self.broker,
             max_events=settings.feed_events,
@@ -178,16 +182,17 @@ class Gateway(GatewayWorker):
         )
         self.roster = Roster(most_of_a_subject=settings.most_of_a_subject)
         self.admission = Admission(settings, self.roster, metrics=self.metrics)
-        self.control = Control(self.broker, self.roster, self.metrics)
-        self._renews_auth = authenticator is None
-        self._let_all_in = authenticator is None and settings.auth == "none"
+        self.revocations = Revocations(self.broker, self.roster)
+        self.control = Control(self.broker, self.roster, self.metrics, self.revocations)
         self._delivery = Delivery(
             store=self.store,
             hub=self.hub,
             roster=self.roster,
             admission=self.admission,
             control=self.control,
-            auth=self.authenticator,
+            revocations=self.revocations,
+            tickets=Tickets(self.broker),
+            auth=self._unrevoked(authenticator),
             addresses=Addresses(settings, metrics=self.metrics),
             settings=self.settings,
             metrics=self.metrics,
@@ -199,6 +204,12 @@ class Gateway(GatewayWorker):
             middleware=[Middleware(SecurityHeaders)],
         )
 
+    def _unrevoked(self, authenticator: Authenticator) -> Authenticator:
+        """Where nobody shows a token there is none to revoke."""
+        if isinstance(authenticator, NoAuth):
+            return authenticator
+        return Unrevoked(authenticator, self.revocations)
+
     def apply(self, settings: Settings) -> None:
         """Go on with other settings, of which only those in `CHANGEABLE` may differ.
 
@@ -207,8 +218,8 @@ class Gateway(GatewayWorker):
         """
         self.settings = self._delivery.settings = settings
         self._origins.allow(settings.allowed_origins)
-        if self._renews_auth:
-            self.authenticator = self._delivery.auth = open_auth(settings)
+        if self._own_auth is not None:
+            self._own_auth.apply(settings)
 
     async def drain(self) -> None:
         """Send the clients away, before the sockets close; meanwhile runs come to their end."""
@@ -222,16 +233,17 @@ class Gateway(GatewayWorker):
             return reason
         if not self.broker.healthy:
             return "the broker does not answer"
-        return None
+        return None if self._own_auth is None else self._own_auth.unready
 
     def _loops(self) -> Sequence[Coroutine[Any, Any, None]]:
-        return [*super()._loops(), self.hub.run(), self.roster.run()]
+        loops = [*super()._loops(), self.hub.run(), self.roster.run(), self.revocations.run()]
+        return loops if self._own_auth is None else [*loops, self._own_auth.run()]
 
     def _app(self) -> Starlette:
         if self.settings.admin_port is not None:
             may_see_metrics = nobody
         else:
-            may_see_metrics = anybody if self._let_all_in else self._is_admin
+            may_see_metrics = anybody if isinstance(self._own_auth, NoAuth) else self._is_admin
         return Starlette(
             routes=[
                 WebSocketRoute("/v1/ws", native_endpoint(self._delivery, self._origins)),

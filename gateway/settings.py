@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Generic, Literal, TypeAlias, TypeVar, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from cyclopts import Group, Parameter
@@ -20,6 +21,7 @@ from gateway.errors import ConfigurationError
 from protocol.values import Detail
 
 Auth: TypeAlias = Literal["none", "jwt"]
+Algorithm: TypeAlias = Literal["RS256", "PS256", "ES256", "EdDSA"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 LogFormat: TypeAlias = Literal["auto", "console", "json"]
 
@@ -29,6 +31,7 @@ Bytes = Annotated[int, Meta(ge=1_024, le=2**40)]
 Rss = Annotated[int, Meta(ge=0, le=2**50)]
 Millis = Annotated[int, Meta(ge=1, le=30 * 86_400_000)]
 MillisOrNever = Annotated[int, Meta(ge=0, le=10 * 366 * 86_400_000)]
+Claim = Annotated[str, Meta(min_length=1, max_length=256)]
 
 # The order of `--help`.
 LISTEN = Parameter(group=Group("Listening", sort_key=1))
@@ -42,7 +45,9 @@ LIST = Parameter(show_default=",".join)
 DEFAULT_PORT = 8000
 CHANGEABLE = frozenset(
     {
-        *("auth_secret", "auth_audience", "auth_leeway_ms", "detail", "allowed_origins"),
+        *("auth_secret", "auth_secret_previous", "auth_audience", "auth_issuer", "auth_leeway_ms"),
+        *("auth_tenant_claim", "auth_detail_claim", "auth_at_handshake", "detail"),
+        *("allowed_origins",),
         *("heartbeat_ms", "hello_ms", "max_subscriptions", "command_queue"),
         *("write_timeout_ms", "ack_timeout_ms", "log_level"),
     }
@@ -51,6 +56,8 @@ CHANGEABLE = frozenset(
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 """As browsers write it: in small letters, without a default port."""
 MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: a key at least as long as the hash
+AUDIENCE = "agent-gateway"
+MAX_AGE_MS = 30 * 86_400_000
 
 
 @Parameter(name="*")
@@ -182,16 +189,41 @@ class Settings(WorkerSettings):
     """Whether this process executes runs itself."""
 
     auth: Annotated[Auth, AUTH] = "none"
-    """`none`: everyone is local/dev and sees everything. `jwt`: tokens signed with HS256."""
+    """`none`: everyone is local/dev and sees everything. `jwt`: tokens, signed with a shared secret
+    or with a key of a key set."""
 
     auth_secret: Annotated[str | None, AUTH] = None
-    """The secret of the tokens, 32 bytes or more; better as AGENT_GATEWAY_AUTH_SECRET."""
+    """The secret of the tokens (HS256), 32 bytes or more; better as AGENT_GATEWAY_AUTH_SECRET."""
 
-    auth_audience: Annotated[str | None, AUTH] = None
+    auth_secret_previous: Annotated[str | None, AUTH] = None
+    """A secret that is accepted as well, while the one before is replaced."""
+
+    auth_jwks_url: Annotated[str | None, AUTH] = None
+    """Instead of a secret: where the key set (JWKS) of the tokens' issuer is, by https."""
+
+    auth_algorithm: Annotated[Algorithm, AUTH] = "RS256"
+    """The one algorithm of tokens signed with a key of the key set."""
+
+    auth_audience: Annotated[Claim, AUTH] = AUDIENCE
     """The `aud` that a token must have."""
+
+    auth_issuer: Annotated[Claim | None, AUTH] = None
+    """The `iss` that a token must have [default: any]."""
+
+    auth_tenant_claim: Annotated[Claim, AUTH] = "tenant"
+    """The claim that names the tenant."""
+
+    auth_detail_claim: Annotated[Claim, AUTH] = "detail"
+    """The claim that says the most its holder may see."""
 
     auth_leeway_ms: Annotated[int, Meta(ge=0, le=600_000), AUTH] = 30_000
     """How far the clock that made a token may be off."""
+
+    auth_max_age_ms: Annotated[int, Meta(ge=60_000, le=10 * 366 * 86_400_000), AUTH] = MAX_AGE_MS
+    """A token issued longer ago has ended, whatever it says; revocations are kept for so long."""
+
+    auth_at_handshake: Annotated[bool, Parameter(negative=()), AUTH] = False
+    """Refuse a WebSocket without a ticket or an Authorization header before it opens."""
 
     detail: Annotated[Detail, AUTH] = "steps"
     """The most that a token without a `detail` claim may see."""
@@ -329,7 +361,7 @@ class Settings(WorkerSettings):
                 "--host 127.0.0.1, or --insecure if something in front protects it."
             )
         if self.auth == "jwt":
-            self._check_secret()
+            self._check_keys()
         for origin in self.allowed_origins:
             if origin != "null" and not ORIGIN.fullmatch(origin):
                 raise ConfigurationError(
@@ -345,16 +377,43 @@ class Settings(WorkerSettings):
                     "10.0.0.7 or 10.0.0.0/24."
                 ) from None
 
-    def _check_secret(self) -> None:
-        if self.auth_secret is None:
+    def _check_keys(self) -> None:
+        if self.auth_secret is not None and self.auth_jwks_url is not None:
+            raise ConfigurationError(
+                "auth_secret and auth_jwks_url exclude each other: tokens are signed with a shared "
+                "secret or with a key of the key set, never with both."
+            )
+        if self.auth_jwks_url is not None:
+            self._check_jwks_url(self.auth_jwks_url)
+        elif self.auth_secret is None:
             raise ConfigurationError(
                 "--auth jwt needs the secret of the tokens: set AGENT_GATEWAY_AUTH_SECRET "
-                "to 32 random bytes or more, for example of `openssl rand -hex 32`."
+                "to 32 random bytes or more, for example of `openssl rand -hex 32`; or the key set "
+                "of their issuer, --auth-jwks-url."
             )
-        if len(self.auth_secret.encode()) < MIN_SECRET_BYTES:
+        for name in ("auth_secret", "auth_secret_previous"):
+            secret = getattr(self, name)
+            if secret is not None and len(secret.encode()) < MIN_SECRET_BYTES:
+                raise ConfigurationError(
+                    f"{name} is shorter than {MIN_SECRET_BYTES} bytes: "
+                    "take 32 random bytes or more, for example of `openssl rand -hex 32`."
+                )
+
+    def _check_jwks_url(self, text: str) -> None:
+        try:
+            url = urlsplit(text)
+            host = url.hostname or ""
+            safe = url.scheme == "https" or (url.scheme == "http" and is_loopback(host))
+        except ValueError:
+            safe, host = False, ""
+        if not safe or not host or "@" in text:
             raise ConfigurationError(
-                f"auth_secret is shorter than {MIN_SECRET_BYTES} bytes: "
-                "take 32 random bytes or more, for example of `openssl rand -hex 32`."
+                "auth_jwks_url: keys that anybody on the way could replace let anybody in: use "
+                "https://issuer.example.com/.well-known/jwks.json, without a name or a password."
+            )
+        if self.auth_secret_previous is not None:
+            raise ConfigurationError(
+                "auth_secret_previous goes with auth_secret alone, not with auth_jwks_url."
             )
 
 

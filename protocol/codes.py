@@ -24,6 +24,7 @@ ERRORS: dict[str, ErrorCode] = {
     "auth.invalid": ErrorCode(False, 401, "The token is not valid."),
     "auth.expired": ErrorCode(False, 401, "The token has expired."),
     "auth.forbidden": ErrorCode(False, 403, "This is not allowed."),
+    "auth.unavailable": ErrorCode(True, 503, "Tokens cannot be checked now; try again."),
     "rate.limited": ErrorCode(True, 429, "Too many requests; slow down."),
     "limit.exceeded": ErrorCode(False, 409, "A limit is reached."),
     "session.not_found": ErrorCode(False, 404, "There is no such session."),

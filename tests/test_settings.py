@@ -10,6 +10,7 @@ from gateway.errors import ConfigurationError
 from gateway.settings import CHANGEABLE, Settings, WorkerSettings, is_loopback, taken_over
 
 SECRET = "0123456789abcdef" * 2
+JWKS = {"auth": "jwt", "auth_jwks_url": "https://a.example/keys"}
 
 
 def test_the_defaults_work() -> None:
@@ -62,6 +63,19 @@ def test_a_person_gets_more_time_to_say_hello() -> None:
         ({"host": "gateway.example"}, "--insecure"),
         ({"auth": "jwt"}, "openssl rand -hex 32"),
         ({"auth": "jwt", "auth_secret": "short"}, "openssl rand -hex 32"),
+        ({"auth": "jwt", "auth_secret": SECRET, "auth_secret_previous": "short"}, "openssl"),
+        ({"auth": "jwt", "auth_secret": SECRET, "auth_jwks_url": "https://a.example"}, "exclude"),
+        ({"auth": "jwt", "auth_jwks_url": "http://a.example/keys"}, "https://"),
+        ({"auth": "jwt", "auth_jwks_url": "https://ann:pw@a.example/keys"}, "https://"),
+        ({"auth": "jwt", "auth_jwks_url": "https:///keys"}, "https://"),
+        ({"auth": "jwt", "auth_jwks_url": "file:///keys"}, "https://"),
+        (
+            {**JWKS, "auth_secret_previous": SECRET},
+            "auth_secret alone",
+        ),
+        ({**JWKS, "auth_algorithm": "HS256"}, "--auth-algorithm"),
+        ({**JWKS, "auth_algorithm": "none"}, "--auth-algorithm"),
+        ({**JWKS, "auth_audience": ""}, "--auth-audience"),
         ({"allowed_origins": ("*",)}, "https://app.example.com"),
         ({"allowed_origins": ("https://a.example/path",)}, "without a path"),
         ({"allowed_origins": ("https://ann@a.example",)}, "https://app.example.com"),
@@ -85,6 +99,8 @@ def test_an_error_names_the_remedy(values: dict[str, Any], remedy: str) -> None:
     [
         {"host": "0.0.0.0", "insecure": True},
         {"host": "0.0.0.0", "auth": "jwt", "auth_secret": SECRET},
+        {"auth_jwks_url": "http://127.0.0.1:8080/keys", "auth": "jwt"},
+        {**JWKS, "auth_algorithm": "EdDSA", "auth_issuer": "https://a.example/"},
         {"host": "::1"},
         {"host": "localhost"},
         {"processes": 2, "broker": "redis://127.0.0.1:6379/0"},

@@ -1,8 +1,9 @@
 """Who is connecting: a token becomes a `Grant`, or a refusal that tells a stranger nothing.
 
-No sockets and no sessions here. Refusals are `auth.required`, `auth.invalid` and `auth.expired`;
-what exactly is wrong with a token stays inside, for the log of whoever debugs it, never with the
-token itself. How a token is read is in `token`.
+No sockets and no sessions here. Refusals are `auth.required`, `auth.invalid` and `auth.expired`,
+and `auth.unavailable` when a token cannot be checked; what exactly is wrong with one stays inside,
+never with the token itself. How a token is read is in `token`, how its signature is checked in
+`signature` and `jwks`.
 """
 
 import time
@@ -44,30 +45,57 @@ class Authenticator(Protocol):
         """The grant of a token; None: the client sent none.
 
         Raises:
-            ProtocolError: `auth.required`, `auth.invalid` or `auth.expired`.
+            ProtocolError: `auth.required`, `auth.invalid`, `auth.expired`, or `auth.unavailable` if
+                that cannot be told now.
         """
+        ...
+
+
+class OwnAuthenticator(Authenticator, Protocol):
+    """One that the gateway made as its settings say, and looks after."""
+
+    @property
+    def unready(self) -> str | None:
+        """Why no token can be checked now; None: they can."""
+        ...
+
+    def apply(self, settings: Settings) -> None:
+        """Measure what comes from now on by these settings."""
+        ...
+
+    async def run(self) -> None:
+        """What has to be done meanwhile, until cancelled; ends at once if that is nothing."""
         ...
 
 
 class NoAuth:
     """Everyone is local/dev and may see everything; a token is not even looked at."""
 
+    unready = None
+
     async def authenticate(self, token: str | None) -> Grant:
         """The same grant for everybody."""
         return Grant(Principal("local", "dev"), "full")
 
+    def apply(self, settings: Settings) -> None:
+        """Nothing is measured."""
 
-def open_auth(settings: Settings, clock: Clock = time.time) -> Authenticator:
+    async def run(self) -> None:
+        """Nothing has to be done."""
+
+
+def open_auth(settings: Settings, clock: Clock = time.time) -> OwnAuthenticator:
     """The authenticator that the settings ask for."""
     if settings.auth == "none":
         return NoAuth()
-    assert settings.auth_secret is not None, "Settings checks it"
-    # Not at the top: who needs no tokens shall not load the cryptography.
-    made = import_module("gateway.auth.token").JwtAuth(
-        settings.auth_secret,
-        audience=settings.auth_audience,
-        detail=settings.detail,
-        leeway_s=settings.auth_leeway_ms / 1000,
-        clock=clock,
-    )
-    return cast("Authenticator", made)
+    # Not at the top: who needs no tokens shall not load the cryptography, nor who needs no key set
+    # an HTTP client.
+    verifier: object
+    if settings.auth_jwks_url is not None:
+        key_set = import_module("gateway.auth.jwks").KeySet
+        verifier = key_set(settings.auth_jwks_url, settings.auth_algorithm)
+    else:
+        shared = import_module("gateway.auth.signature").SharedSecret
+        verifier = shared(settings.auth_secret, settings.auth_secret_previous)
+    token = import_module("gateway.auth.token")
+    return cast("OwnAuthenticator", token.JwtAuth(verifier, token.Terms.of(settings), clock))

@@ -1,27 +1,24 @@
-"""JSON Web Tokens (RFC 7519), the algorithm fixed to HS256 whatever a header says.
+"""JSON Web Tokens (RFC 7519): what a token says, and for how long, once its signature is right.
 
-The one module that loads the cryptography; nothing that runs without tokens imports it.
+Loads the cryptography; nothing that runs without tokens imports it.
 """
 
-import re
 import time
-from typing import Annotated
+from typing import Annotated, Any, TypedDict, Unpack
 
 import msgspec
 from joserfc import jws
-from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 from msgspec import Meta, Struct
 
 from gateway.auth import Clock, Grant
+from gateway.auth.signature import SYMMETRIC, SharedSecret, Verifier
 from gateway.errors import ConfigurationError
+from gateway.settings import AUDIENCE, MAX_AGE_MS, Settings
 from protocol.errors import ProtocolError
 from protocol.values import Detail, Id, Principal
 
-ALGORITHM = "HS256"
 DEFAULT_TENANT = "default"
-MAX_TOKEN_CHARS = 8_192
-_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 # Whoever prints one prints one line: no control characters, no spaces, no surrogates.
 Name = Annotated[str, Meta(pattern=r"^[!-~]{1,256}\Z", max_length=256)]
@@ -34,10 +31,11 @@ class Claims(Struct, frozen=True, omit_defaults=True):
     sub: Name
     iat: Seconds
     exp: Seconds
+    aud: str | list[str]
     nbf: Seconds = 0
+    iss: str | None = None
     tenant: Name = DEFAULT_TENANT
     detail: Detail | None = None
-    aud: str | list[str] | None = None
     jti: Name | None = None
     agents: list[Name] | None = None
     sessions: list[Id] | None = None
@@ -45,46 +43,64 @@ class Claims(Struct, frozen=True, omit_defaults=True):
     """Words joined by spaces (RFC 8693 section 4.2)."""
 
 
-class JwtAuth:
-    """Tokens signed with a shared secret; `sub`, `iat` and `exp` are required.
+class Terms(Struct, frozen=True, kw_only=True):
+    """What a token must say to be taken, beside being signed."""
 
-    `detail` is the most that a token without such a claim may see. `leeway_s` is granted on both
-    ends: clocks differ.
-    """
+    audience: str = AUDIENCE
+    issuer: str | None = None
+    detail: Detail = "steps"
+    """The most that a token without such a claim may see."""
+    leeway_s: float = 30
+    """Granted on both ends: clocks differ."""
+    max_age_s: float = MAX_AGE_MS / 1000
+    """A token that was issued longer ago has ended."""
+    tenant_claim: str = "tenant"
+    detail_claim: str = "detail"
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Terms":
+        """Those that the settings name."""
+        return cls(
+            audience=settings.auth_audience,
+            issuer=settings.auth_issuer,
+            detail=settings.detail,
+            leeway_s=settings.auth_leeway_ms / 1000,
+            max_age_s=settings.auth_max_age_ms / 1000,
+            tenant_claim=settings.auth_tenant_claim,
+            detail_claim=settings.auth_detail_claim,
+        )
+
+
+class JwtAuth:
+    """Signed tokens; `sub`, `iat`, `exp` and `aud` are required."""
 
     def __init__(
-        self,
-        secret: str,
-        *,
-        audience: str | None = None,
-        detail: Detail = "steps",
-        leeway_s: float = 30,
-        clock: Clock = time.time,
+        self, verifier: Verifier, terms: Terms | None = None, clock: Clock = time.time
     ) -> None:
-        self._key = OctKey.import_key(secret)
-        self._audience = audience
-        self._detail: Detail = detail
-        self._leeway_s = leeway_s
+        self._verifier = verifier
+        self._terms = terms or Terms()
         self._clock = clock
 
     async def authenticate(self, token: str | None) -> Grant:
         """The grant of a token.
 
         Raises:
-            ProtocolError: `auth.required`, `auth.invalid` or `auth.expired`.
+            ProtocolError: `auth.required`, `auth.invalid`, `auth.expired`, `auth.unavailable`.
         """
         if not token:
             raise ProtocolError("auth.required")
-        claims = self._verify(token)
+        terms = self._terms
+        claims = self._claims(await self._verifier.payload(token), terms)
         now = self._clock()
-        if max(claims.iat, claims.nbf) > now + self._leeway_s:
+        ends_at = min(claims.exp, claims.iat + terms.max_age_s)
+        if max(claims.iat, claims.nbf) > now + terms.leeway_s:
             raise ProtocolError("auth.invalid")
-        if claims.exp <= now - self._leeway_s:
+        if ends_at <= now - terms.leeway_s:
             raise ProtocolError("auth.expired")
         return Grant(
             Principal(claims.tenant, claims.sub),
-            claims.detail or self._detail,
-            claims.exp,
+            claims.detail or terms.detail,
+            ends_at,
             issued_at=claims.iat,
             token_id=claims.jti,
             agents=None if claims.agents is None else frozenset(claims.agents),
@@ -92,29 +108,59 @@ class JwtAuth:
             scopes=frozenset(claims.scope.split()),
         )
 
-    def _verify(self, token: str) -> Claims:
-        if len(token) > MAX_TOKEN_CHARS or not _COMPACT.fullmatch(token):
-            raise ProtocolError("auth.invalid")
+    def apply(self, settings: Settings) -> None:
+        """Measure the tokens that come from now on by these settings."""
+        self._terms = Terms.of(settings)
+        if settings.auth_secret is not None:
+            self._verifier = SharedSecret(settings.auth_secret, settings.auth_secret_previous)
+
+    @property
+    def unready(self) -> str | None:
+        """Why no token can be checked; None: they can."""
+        return self._verifier.unready
+
+    async def run(self) -> None:
+        """Keeps the keys fresh, where they are somebody else's."""
+        await self._verifier.run()
+
+    @staticmethod
+    def _claims(payload: bytes, terms: Terms) -> Claims:
         try:
-            signed = jws.deserialize_compact(token, self._key, algorithms=[ALGORITHM])
-            claims = msgspec.json.decode(signed.payload or b"", type=Claims)
-        except (JoseError, msgspec.DecodeError, ValueError, TypeError, RecursionError) as error:
+            said = msgspec.json.decode(payload, type=dict[str, Any])
+            for name, claim in (("tenant", terms.tenant_claim), ("detail", terms.detail_claim)):
+                if claim != name:
+                    said.pop(name, None)
+                    if claim in said:
+                        said[name] = said[claim]
+            claims = msgspec.convert(said, Claims)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise ProtocolError("auth.invalid") from error
-        audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud or []
-        if self._audience is not None and self._audience not in audiences:
+        audiences = [claims.aud] if isinstance(claims.aud, str) else claims.aud
+        if terms.audience not in audiences or terms.issuer not in (None, claims.iss):
             raise ProtocolError("auth.invalid")
         return claims
+
+
+class MoreClaims(TypedDict, total=False):
+    """Of a token to be minted; those that are None are left out."""
+
+    tenant: str | None
+    detail: Detail | None
+    aud: str | None
+    iss: str | None
+    jti: str | None
+    agents: list[str] | None
+    sessions: list[str] | None
+    scope: str | None
 
 
 def mint_token(
     secret: str,
     *,
     subject: str,
-    tenant: str = DEFAULT_TENANT,
-    detail: Detail | None = None,
-    audience: str | None = None,
     ttl_s: float = 3600,
     clock: Clock = time.time,
+    **claims: Unpack[MoreClaims],
 ) -> str:
     """A token that `JwtAuth` with the same secret accepts for `ttl_s` seconds.
 
@@ -122,14 +168,16 @@ def mint_token(
         ConfigurationError: a claim is one that it would refuse.
     """
     now = int(clock())
-    claims = Claims(subject, now, now + ttl_s, 0, tenant, detail, audience)
+    given = {name: value for name, value in claims.items() if value is not None}
+    said = {"sub": subject, "iat": now, "exp": now + ttl_s, "aud": AUDIENCE, **given}
     try:
-        msgspec.convert(msgspec.to_builtins(claims), Claims)
+        msgspec.convert(said, Claims)
     except msgspec.ValidationError as error:
         raise ConfigurationError(
-            f"no token has such a claim: {error}; a subject or tenant is 1 to 256 printable "
+            f"no token has such a claim: {error}; a subject, tenant or jti is 1 to 256 printable "
             "ASCII characters without a space."
         ) from None
     key = OctKey.import_key(secret)
-    header = {"alg": ALGORITHM, "typ": "JWT"}
-    return jws.serialize_compact(header, msgspec.json.encode(claims), key, algorithms=[ALGORITHM])
+    header = {"alg": SYMMETRIC, "typ": "JWT"}
+    payload = msgspec.json.encode(said)
+    return jws.serialize_compact(header, payload, key, algorithms=[SYMMETRIC])

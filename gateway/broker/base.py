@@ -350,6 +350,22 @@ class Broker(Protocol):
         """Calls `heard` with every word from now on (from the start, if not yet started)."""
         ...
 
+    async def keep(self, key: str, value: bytes, *, ttl_s: float) -> None:
+        """Keeps a value under a key for so long, in place of what was there; `take` ends it."""
+        ...
+
+    async def take(self, key: str) -> bytes | None:
+        """The value, for one caller alone, wherever others ask; None if there is none any more."""
+        ...
+
+    async def post(self, board: str, notice: bytes, *, until: float) -> None:
+        """Adds a notice to a board that all processes read; the same one again lasts longer."""
+        ...
+
+    async def posted(self, board: str) -> Sequence[bytes]:
+        """The notices of a board whose time is not over, in no order."""
+        ...
+
     async def claim(self, worker: str, agents: Sequence[str], *, lease_s: float) -> Claimed | None:
         """One session that may be claimed, for one of `agents`; raises its fence and holds it."""
         ...

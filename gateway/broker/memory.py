@@ -33,6 +33,7 @@ from gateway.broker.followers import Followers
 from gateway.broker.memory_session import MemorySession
 from gateway.broker.occupied import Occupied
 from gateway.broker.schedule import Due, Schedule
+from gateway.broker.shelf import Shelf
 from gateway.errors import (
     BrokerError,
     Conflict,
@@ -64,6 +65,7 @@ class MemoryBroker:
         self._claimable: dict[str, Schedule] = {}
         self._timers = Schedule()
         self._followers = Followers()
+        self._shelf = Shelf()
         # What ends by itself, in order of time: (when, session, command key or "" for all of it)
         self._expiring: deque[tuple[float, str, str]] = deque()
         self._waiting: set[asyncio.Event] = set()
@@ -301,6 +303,21 @@ class MemoryBroker:
 
     def on_control(self, heard: OnControl) -> None:
         self._followers.add_control(heard)
+
+    # Beside sessions
+
+    async def keep(self, key: str, value: bytes, *, ttl_s: float) -> None:
+        now = self._clock()
+        self._shelf.keep(key, value, now + ttl_s, now)
+
+    async def take(self, key: str) -> bytes | None:
+        return self._shelf.take(key, self._clock())
+
+    async def post(self, board: str, notice: bytes, *, until: float) -> None:
+        self._shelf.post(board, notice, until)
+
+    async def posted(self, board: str) -> Sequence[bytes]:
+        return self._shelf.posted(board, self._clock())
 
     # Runs and timers
 

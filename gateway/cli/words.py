@@ -59,6 +59,23 @@ _MINT = """Mint a token for `serve --auth jwt` and print it.
     export AGENT_GATEWAY_AUTH_SECRET=$(openssl rand -hex 32)
 
     agent-gateway token --sub ann --tenant acme --detail full --ttl 3600
+
+    agent-gateway token --sub ann --tenant acme --agents research --sessions s_1
+
+    agent-gateway token --sub root --tenant acme --scope admin
+"""
+
+_REVOKE = """Revoke tokens on all gateways of a broker: one, those of a subject, or of a tenant.
+
+Tokens issued later are good; connections of those that are revoked end within 2 s.
+
+**Examples**
+
+    agent-gateway revoke --broker redis://127.0.0.1:6379/0 --tenant acme --sub ann
+
+    agent-gateway revoke --broker redis://127.0.0.1:6379/0 --tenant acme --token-id 5f0c3d
+
+    agent-gateway revoke --broker redis://127.0.0.1:6379/0 --tenant acme
 """
 
 _SCHEMA = """Print the JSON Schema of the protocol, or the OpenAPI document of the HTTP routes.
@@ -93,5 +110,6 @@ COMMANDS = (
     Command("worker", "gateway.cli.serve:worker", _WORKER, configured=True),
     Command("chat", "gateway.cli.chat:chat", _CHAT),
     Command("token", "gateway.cli.offline:token", _MINT),
+    Command("revoke", "gateway.cli.revoke:revoke", _REVOKE),
     Command("schema", "gateway.cli.offline:schema", _SCHEMA),
 )

@@ -10,6 +10,7 @@ import ipaddress
 import time
 from collections import Counter
 
+from gateway.auth import Grant
 from gateway.limits import Buckets, Clock
 from gateway.settings import Settings
 from gateway.telemetry import Metrics
@@ -25,10 +26,11 @@ SUBJECT_REQUESTS_PER_S, SUBJECT_REQUESTS_BURST = 200, 400
 class Visit:
     """One connection or stream, while it is there; a stranger until it has said who it is."""
 
-    __slots__ = ("_addresses", "_stranger", "address")
+    __slots__ = ("_addresses", "_stranger", "address", "invited")
 
     def __init__(self, address: str = "", addresses: "Addresses | None" = None) -> None:
         self.address = address
+        self.invited: Grant | None = None  # what its handshake brought; then hello needs no token
         self._addresses = addresses
         self._stranger = True
         if addresses is not None:

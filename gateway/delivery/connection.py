@@ -26,8 +26,10 @@ from gateway.delivery.lanes import Job, Lanes
 from gateway.delivery.outbox import Outbox
 from gateway.delivery.peer import Peer
 from gateway.delivery.refusal import refusal
+from gateway.delivery.revocations import Revocations
 from gateway.delivery.roster import Roster
 from gateway.delivery.subscriptions import Subscriptions
+from gateway.delivery.tickets import Tickets
 from gateway.errors import BrokerUnavailable
 from gateway.limits import Clock, Strikes, TokenBucket
 from gateway.sessions.ids import random_id
@@ -46,7 +48,7 @@ FLOOD_LIMIT, FLOOD_WITHIN_S = 50, 10.0
 SMALL_COST = 0.1  # of an ack or a pong, against a command's 1
 EXPIRING_S = 60.0
 EXPIRED_S = 25.0
-CLOSES_FOR = {"auth.forbidden": 4403, "rate.limited": 4479}
+CLOSES_FOR = {"auth.forbidden": 4403, "auth.unavailable": 1013, "rate.limited": 4479}
 """What ends a connection whose hello is refused; any other refusal: 4401."""
 GONE = 1005
 """Stands for a client that left by itself, however it did: no close code of ours."""
@@ -66,13 +68,15 @@ log = logging.getLogger("gateway.delivery")
 
 @dataclass(eq=False, kw_only=True)
 class Delivery:
-    """What all connections of a process share; `settings` and `auth` are read at each use."""
+    """What all connections of a process share; `settings` are read at each use."""
 
     store: Store
     hub: Hub
     roster: Roster
     admission: Admission
     control: Control
+    revocations: Revocations
+    tickets: Tickets
     auth: Authenticator
     addresses: Addresses = field(default_factory=Addresses)
     settings: Settings = field(default_factory=Settings)
@@ -86,8 +90,8 @@ class Connection:
     """One client. `run` it once; everything else is called by hub and roster."""
 
     __slots__ = (
-        *("_before_hello", "_blocked_since", "_bucket", "_failures", "_floods", "_grant"),
-        *("_counts", "_in", "_lanes", "_malformed", "_outbox", "_peer", "_pinged_at"),
+        *("_before_hello", "_blocked_since", "_bucket", "_counts", "_failures", "_floods"),
+        *("_grant", "_in", "_lanes", "_malformed", "_outbox", "_peer", "_pinged_at"),
         *("_subscriptions", "_told_expiring", "_visit", "client", "close_code", "id", "wake"),
     )
 
@@ -268,7 +272,7 @@ class Connection:
             self.close(1012)
             return
         try:
-            grant = await self._identify(hello.token)
+            grant = await self._granted(hello.token)
         except ProtocolError as error:
             self._send(error_frame(error))
             self.close(CLOSES_FOR.get(error.code, 4401))
@@ -312,6 +316,17 @@ class Connection:
             self._queue(
                 options, options.session, partial(self._subscriptions.subscribe, options, None)
             )
+
+    async def _granted(self, token: str | None) -> Grant:
+        """By the token of the hello, or else by the handshake; both are of one principal."""
+        invited = self._visit.invited
+        if token is None and invited is not None:
+            self._in.revocations.check(invited)
+            return invited
+        grant = await self._identify(token)
+        if invited is not None and grant.principal != invited.principal:
+            raise ProtocolError("auth.forbidden")
+        return grant
 
     async def _identify(self, token: str | None) -> Grant:
         return await identify(self._in.auth, self._in.addresses, token, self._visit.address)
@@ -505,6 +520,11 @@ class Connection:
         elif left_s <= EXPIRING_S and not self._told_expiring:
             self._told_expiring = True
             self._send(encode(down.AuthExpiring(in_ms=max(0, int(left_s * 1000)))))
+
+    @property
+    def grant(self) -> Grant | None:
+        """What it may do; None before hello."""
+        return self._grant
 
     @property
     def slow(self) -> bool:

@@ -1,7 +1,8 @@
-"""Words between processes: a client has come to another replica, a session is shared no more.
+"""Words between processes: a client came to another replica, a share or a token was taken back.
 
 They are lossy (the broker's control channel); nothing stored depends on one. A word that is lost
-leaves a dead connection to its pings, and a subscription to its next look.
+leaves a dead connection to its pings and a subscription to its next look; what is revoked is also
+read from the broker (`revocations`).
 """
 
 import logging
@@ -9,6 +10,7 @@ import logging
 import msgspec
 
 from gateway.broker.base import Broker
+from gateway.delivery.revocations import Revocations, Revoke
 from gateway.delivery.roster import Place, Roster
 from gateway.errors import BrokerError
 from gateway.telemetry import Metrics
@@ -33,15 +35,22 @@ class LookAgain(msgspec.Struct, frozen=True, tag="look_again"):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Supersede | LookAgain).decode
+_decode = msgspec.json.Decoder(Supersede | LookAgain | Revoke).decode
 
 
 class Control:
     """One per process; hears from when it is made."""
 
-    def __init__(self, broker: Broker, roster: Roster, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        roster: Roster,
+        metrics: Metrics | None = None,
+        revocations: Revocations | None = None,
+    ) -> None:
         self._broker = broker
         self._roster = roster
+        self._revocations = revocations
         self._metrics = metrics or Metrics()
         broker.on_control(self._heard)
 
@@ -71,6 +80,10 @@ class Control:
             return
         if isinstance(word, LookAgain):
             self._roster.look_again(word.session)
+            return
+        if isinstance(word, Revoke):
+            if self._revocations is not None:
+                self._revocations.learn(word)
             return
         place = Place(word.at, word.connection)
         self._roster.supersede(word.principal, word.client, place)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
+from gateway.auth import Grant
 from gateway.limits import Clock
 from protocol.values import Principal
 
@@ -39,6 +40,11 @@ class Member(Protocol):
     @property
     def slow(self) -> bool:
         """Whether its socket took nothing since the last tick."""
+        ...
+
+    @property
+    def grant(self) -> Grant | None:
+        """What it may do; None before that is known."""
         ...
 
     def close(self, code: int) -> None:
@@ -151,6 +157,14 @@ class Roster:
         for member in slow:
             self._spare(member, lambda one: one.close(1013))
         return len(slow)
+
+    def close_where(self, void: Callable[[Grant], bool], code: int) -> None:
+        """Closes those with such a grant."""
+        found = [m for m in self._members if m.grant is not None and void(m.grant)]
+        for member in found:
+            self._spare(member, lambda one: one.close(code))
+        if found:
+            log.info("%s connections are closed with %s", len(found), code)
 
     def each_second(self, look: Callable[[], None]) -> None:
         """`run` calls it, before it tells the connections."""

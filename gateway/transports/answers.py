@@ -1,9 +1,10 @@
-"""What HTTP requests and answers share: token, path and query, frames as JSON, refusals."""
+"""What HTTP requests and answers share: token, body, path and query, frames as JSON, refusals."""
 
+import asyncio
 from typing import TypeVar
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Scope
 
@@ -12,6 +13,7 @@ from protocol.codes import ERRORS
 from protocol.errors import ProtocolError, excerpt, malformed
 from protocol.values import Id
 
+BODY_S = 30.0
 FOR_STATUS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}}
 T = TypeVar("T")
 
@@ -51,10 +53,24 @@ def of_api(scope: Scope) -> bool:
     return path.startswith("/v1/")
 
 
-def bearer(request: Request) -> str | None:
+def bearer(request: HTTPConnection) -> str | None:
     """The token of the request; never from its URL, which ends up in logs."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body, of at most so many bytes. Raises `ProtocolError`."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise ProtocolError("frame.too_large", f"The limit is {limit} bytes.")
+    except TimeoutError:
+        raise malformed("The body did not come in time.") from None
+    return bytes(body)
 
 
 def path_session(request: Request) -> str:

@@ -4,7 +4,6 @@ Bodies and answers are the frames of the native protocol as JSON; a refusal has 
 `protocol.codes` gives it. No decision about a session is made here.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
@@ -23,21 +22,28 @@ from gateway.delivery.connection import Delivery
 from gateway.delivery.refusal import refusal
 from gateway.delivery.subscriptions import granted
 from gateway.sessions.store import Origin
-from gateway.transports.answers import Json, path_session, queried, refused, unreadable
+from gateway.transports.access import access_routes
+from gateway.transports.answers import (
+    Json,
+    path_session,
+    queried,
+    read_body,
+    refused,
+    unreadable,
+)
 from gateway.transports.grants import granted_to
 from gateway.transports.sse import EventsEndpoint
 from protocol import commands as cmd
 from protocol import frames as down
 from protocol.codec import decode_session_command, encode
 from protocol.detail import View
-from protocol.errors import ProtocolError, malformed
+from protocol.errors import malformed
 from protocol.state import Message, newest
 from protocol.values import Detail, Id
 
 # As in tokens.
 Subject = Annotated[str, Meta(pattern=r"^[!-~]{1,256}\Z", max_length=256)]
 NO_TAB = ""  # a run of no tab is offered to all at once (docs/protocol.md)
-BODY_S = 30.0
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -102,7 +108,7 @@ class Unshared(Struct, frozen=True):
 
 
 def api_routes(delivery: Delivery) -> list[BaseRoute]:
-    """The routes under `/v1/sessions`."""
+    """The routes under `/v1/sessions`, and those about tokens."""
     api = SessionsApi(delivery)
     guard = api.guarded
     one = "/v1/sessions/{session}"
@@ -116,6 +122,7 @@ def api_routes(delivery: Delivery) -> list[BaseRoute]:
         by_method(
             f"{one}/shares/{{subject:path}}", PUT=guard(api.share), DELETE=guard(api.unshare)
         ),
+        *access_routes(delivery, guard),
     ]
 
 
@@ -247,16 +254,7 @@ class SessionsApi:
 
     async def _object(self, request: Request) -> dict[str, Any]:
         """The body, a JSON object. Raises `ProtocolError`."""
-        limit = self._in.settings.max_frame_bytes
-        body = bytearray()
-        try:
-            async with asyncio.timeout(BODY_S):
-                async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > limit:
-                        raise ProtocolError("frame.too_large", f"The limit is {limit} bytes.")
-        except TimeoutError:
-            raise malformed("The body did not come in time.") from None
+        body = await read_body(request, self._in.settings.max_frame_bytes)
         try:
             return msgspec.json.decode(body, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError):

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway import __version__
+from gateway.transports.access import Revoked, Ticket, Wanted
 from gateway.transports.health import Health
 from gateway.transports.http import (
     Client,
@@ -38,7 +39,7 @@ REFS = "#/components/schemas/{name}"
 
 ALWAYS = (
     *("auth.required", "auth.invalid", "auth.expired", "auth.forbidden"),
-    *("rate.limited", "broker.unavailable", "server.draining", "internal"),
+    *("auth.unavailable", "rate.limited", "broker.unavailable", "server.draining", "internal"),
 )
 """What every route with a token may refuse with."""
 
@@ -125,6 +126,16 @@ OPERATIONS: dict[str, Operation] = {
         does="Share it with this subject no more; for its owner.",
         answers={200: Unshared},
         refusals=["frame.malformed", "session.not_found"],
+    ),
+    "POST /v1/tickets": Operation(
+        does="A ticket for one WebSocket handshake with the Origin of this request.",
+        answers={200: Ticket},
+    ),
+    "POST /v1/revocations": Operation(
+        does="End a token, or those of a subject or the tenant; for tokens with the scope `admin`.",
+        body=Wanted,
+        answers={200: Revoked},
+        refusals=["frame.malformed", "frame.too_large"],
     ),
     "GET /healthz": Operation(
         does="Whether the process is alive.", answers={200: Health}, guarded=False

@@ -110,7 +110,7 @@ class EventStream:
         self, delivery: Delivery, grant: Grant, options: SubscriptionOptions, address: str = ""
     ) -> None:
         self._in = delivery
-        self._grant = grant
+        self.grant = grant
         self._address = address
         self._id = delivery.new_id("x")  # in the place of a client id, too: each is one of its own
         self._options = options
@@ -135,7 +135,7 @@ class EventStream:
 
     async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Streams until the client is gone or the gateway ends it."""
-        roster, principal = self._in.roster, self._grant.principal
+        roster, principal = self._in.roster, self.grant.principal
         roster.enter(self)
         joined = False
         try:
@@ -166,7 +166,7 @@ class EventStream:
         audit.record(
             action,
             outcome,
-            self._grant.principal,
+            self.grant.principal,
             connection=self._id,
             address=self._address or None,
             session=self._options.session,
@@ -249,7 +249,7 @@ class EventStream:
         self._subscriptions.tick(now, self._in.settings.ack_timeout_ms / 1000)
         if now - self._commented_at >= self._in.settings.heartbeat_ms / 1000:
             self._commented_at, self._comment = now, True
-        expires = self._grant.expires_at
+        expires = self.grant.expires_at
         if expires is not None and self._in.wall() >= expires + EXPIRED_S:
             self._end()
         self._work.set()

@@ -16,7 +16,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from gateway.delivery.addresses import Visit
 from gateway.delivery.connection import Connection, Delivery
 from gateway.delivery.peer import Heard, Peer
-from gateway.transports.answers import not_let_in, too_many_requests
+from gateway.delivery.refusal import refusal
+from gateway.transports.access import invited, offered_protocols
+from gateway.transports.answers import not_let_in, refused, too_many_requests
 from gateway.transports.proxies import address_of
 from gateway.transports.sockets import SocketPeer, content_of
 from protocol import SUBPROTOCOL
@@ -118,14 +120,14 @@ def native_endpoint(delivery: Delivery, allowed: OriginCheck) -> Endpoint:
 async def _accepted(
     socket: WebSocket, allowed: OriginCheck, delivery: Delivery, visit: Visit
 ) -> bool:
-    """Answers the handshake; False: with a refusal."""
+    """Answers the handshake, and notes what it grants; False: with a refusal."""
     if not delivery.addresses.request(visit.address):
         await _deny(socket, too_many_requests(), 4479)
         return False
     if not allowed(socket):
         await _deny(socket, PlainTextResponse("This origin may not connect.\n", 403), 4403)
         return False
-    offered = cast("list[str]", socket.scope.get("subprotocols", []))
+    offered = offered_protocols(socket)
     if offered and SUBPROTOCOL not in offered:
         await _deny(socket, PlainTextResponse(f"This server speaks {SUBPROTOCOL}.\n", 400), 4406)
         return False
@@ -134,6 +136,11 @@ async def _accepted(
         after_s = CROWDED_S
     if after_s is not None:
         await _deny(socket, not_let_in(after_s), 1013)
+        return False
+    try:
+        visit.invited = await invited(socket, delivery, visit.address)
+    except Exception as error:  # noqa: BLE001 - the top of a request; `refusal` logs
+        await _deny(socket, refused(refusal(error, None, None)), 4401)
         return False
     # told by a close code: pages see no HTTP status
     full = delivery.admission.full or delivery.addresses.full(visit.address)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.auth import Grant, NoAuth, open_auth
-from gateway.auth.token import DEFAULT_TENANT, JwtAuth, mint_token
+from gateway.auth.signature import SharedSecret
+from gateway.auth.token import DEFAULT_TENANT, JwtAuth, Terms, mint_token
 from gateway.errors import ConfigurationError
 from gateway.settings import Settings
 from protocol.errors import ProtocolError
@@ -19,7 +20,8 @@ from protocol.values import Principal
 
 NOW = 1_800_000_000
 SECRET = "s" * 32
-CLAIMS = {"sub": "ann", "tenant": "acme", "iat": NOW, "exp": NOW + 60}
+AUD = {"aud": "agent-gateway"}
+CLAIMS = {"sub": "ann", "tenant": "acme", "iat": NOW, "exp": NOW + 60, **AUD}
 
 
 def encoded(data: bytes) -> str:
@@ -37,7 +39,7 @@ def signed(claims: Any, header: Any = None, secret: str = SECRET, digest: Any = 
 
 
 def auth(now: float = NOW, **options: Any) -> JwtAuth:
-    return JwtAuth(SECRET, clock=lambda: now, **options)
+    return JwtAuth(SharedSecret(SECRET), Terms(**options), clock=lambda: now)
 
 
 async def refusal(authenticator: JwtAuth, token: str | None) -> str:
@@ -68,7 +70,7 @@ async def test_what_a_token_may_use() -> None:
 
 
 async def test_what_a_token_leaves_open_is_a_setting() -> None:
-    claims = {"sub": "ann", "iat": NOW, "exp": NOW + 60}
+    claims = {"sub": "ann", "iat": NOW, "exp": NOW + 60, **AUD}
     grant = await auth(detail="full").authenticate(signed(claims))
     assert grant.principal == Principal(DEFAULT_TENANT, "ann")
     assert grant.detail == "full"
@@ -116,10 +118,11 @@ async def test_no_token(token: str | None) -> None:
         signed({k: v for k, v in CLAIMS.items() if k != "exp"}),
         signed({k: v for k, v in CLAIMS.items() if k != "iat"}),
         signed({k: v for k, v in CLAIMS.items() if k != "sub"}),
+        signed({k: v for k, v in CLAIMS.items() if k != "aud"}),
         signed({**CLAIMS, "nbf": NOW + 31}),
         signed({**CLAIMS, "iat": NOW + 31}),
     ],
-    ids=range(36),
+    ids=range(37),
 )
 async def test_a_bad_token(token: str) -> None:
     assert await refusal(auth(), token) == "auth.invalid"
@@ -152,11 +155,47 @@ async def test_a_token_for_others(audience: Any) -> None:
     assert await refusal(auth(audience="us"), token) == "auth.invalid"
 
 
+@pytest.mark.parametrize(("issuer", "code"), [("https://id", ""), ("https://evil", "auth.invalid")])
+async def test_a_token_of_the_issuer(issuer: str, code: str) -> None:
+    ours = auth(issuer="https://id")
+    if code:
+        assert await refusal(ours, signed({**CLAIMS, "iss": issuer})) == code
+    else:
+        await ours.authenticate(signed({**CLAIMS, "iss": issuer}))
+    assert await refusal(ours, signed(CLAIMS)) == "auth.invalid"
+
+
+async def test_a_token_ends_at_the_greatest_age() -> None:
+    """Then what was revoked of its kind may be forgotten."""
+    token = signed({**CLAIMS, "exp": NOW + 10_000})
+    grant = await auth(max_age_s=100).authenticate(token)
+    assert grant.expires_at == NOW + 100
+    assert await refusal(auth(NOW + 130, max_age_s=100), token) == "auth.expired"
+
+
+async def test_the_secret_before_is_good_for_a_while() -> None:
+    old, new = signed(CLAIMS), signed(CLAIMS, secret="n" * 32)
+    both = JwtAuth(SharedSecret("n" * 32, SECRET), clock=lambda: NOW)
+    assert (await both.authenticate(old)) == (await both.authenticate(new))
+    assert await refusal(both, signed(CLAIMS, secret="x" * 32)) == "auth.invalid"
+    both.apply(Settings(auth="jwt", auth_secret="n" * 32))
+    await both.authenticate(new)
+    assert await refusal(both, old) == "auth.invalid"
+
+
+async def test_claims_by_other_names() -> None:
+    ours = auth(tenant_claim="https://id/org", detail_claim="sight")
+    said = {**CLAIMS, "https://id/org": "other", "sight": "full", "detail": "answer"}
+    grant = await ours.authenticate(signed(said))
+    assert (grant.principal.tenant, grant.detail) == ("other", "full")
+    # what stands under the usual names is somebody else's business there
+    grant = await ours.authenticate(signed(CLAIMS))
+    assert (grant.principal.tenant, grant.detail) == (DEFAULT_TENANT, "steps")
+
+
 async def test_what_is_minted_is_accepted() -> None:
     settings = Settings(auth="jwt", auth_secret=SECRET, auth_audience="us", detail="answer")
-    token = mint_token(
-        SECRET, subject="ann|1", tenant="acme", detail="full", audience="us", ttl_s=60
-    )
+    token = mint_token(SECRET, subject="ann|1", tenant="acme", detail="full", aud="us", ttl_s=60)
     grant = await open_auth(settings).authenticate(token)
     assert grant.principal == Principal("acme", "ann|1")
     assert grant.detail == "full"

@@ -1188,3 +1188,66 @@ async def test_create_says_the_head(broker: Broker) -> None:
     create = Create(session=fresh(), owner="t:o", agent="a", bodies=bodies("1", "2"), control=1)
     head = await broker.create(create)
     assert (head.seq, head.version, head.fence) == (2, 1, 0)
+
+
+class TestKeep:
+    async def test_it_is_taken_once(self, brokers: Brokers) -> None:
+        key, value = fresh("k"), b"\x00\xff value"
+        await brokers.one.keep(key, value, ttl_s=60)
+        assert await brokers.other.take(key) == value
+        assert await brokers.one.take(key) is None
+
+    async def test_of_many_who_take_at_once_one_gets_it(self, brokers: Brokers) -> None:
+        key = fresh("k")
+        await brokers.one.keep(key, b"v", ttl_s=60)
+        got = await outcomes([brokers[i % 2].take(key) for i in range(50)])
+        assert (got.count(b"v"), got.count(None)) == (1, 49)
+
+    async def test_its_time_ends(self, broker: Broker) -> None:
+        gone, there = fresh("k"), fresh("k")
+        await broker.keep(gone, b"v", ttl_s=0.01)
+        await broker.keep(there, b"v", ttl_s=60)
+        end = broker.now() + 0.05
+        await eventually(lambda: broker.now() > end)
+        assert await broker.take(gone) is None
+        assert await broker.take(there) == b"v"
+
+    async def test_a_newer_value_takes_the_place(self, broker: Broker) -> None:
+        key = fresh("k")
+        await broker.keep(key, b"old", ttl_s=0.01)
+        await broker.keep(key, b"new", ttl_s=60)
+        end = broker.now() + 0.05
+        await eventually(lambda: broker.now() > end)
+        assert await broker.take(key) == b"new"
+
+    async def test_nothing_was_kept(self, broker: Broker) -> None:
+        assert await broker.take(fresh("k")) is None
+
+
+class TestPost:
+    async def test_everybody_reads_it_again_and_again(self, brokers: Brokers) -> None:
+        board, until = fresh("b"), brokers.one.now() + 60
+        await brokers.one.post(board, b"one", until=until)
+        await brokers.other.post(board, b"two\n\xff", until=until)
+        for broker in (*brokers, *brokers):
+            assert set(await broker.posted(board)) == {b"one", b"two\n\xff"}
+        assert await brokers.one.posted(fresh("b")) == []
+
+    async def test_each_ends_at_its_time(self, broker: Broker) -> None:
+        board, now = fresh("b"), broker.now()
+        await broker.post(board, b"long", until=now + 60)
+        await broker.post(board, b"short", until=now + 0.2)
+        await broker.post(board, b"past", until=now - 1)
+        assert b"long" in await broker.posted(board)
+        assert b"past" not in await broker.posted(board)
+        await eventually(lambda: broker.now() > now + 0.25)
+        assert await broker.posted(board) == [b"long"]
+
+    async def test_the_same_again_never_lasts_less(self, broker: Broker) -> None:
+        board, now = fresh("b"), broker.now()
+        await broker.post(board, b"n", until=now + 60)
+        await broker.post(board, b"n", until=now + 0.1)
+        await broker.post(board, b"m", until=now + 0.1)
+        await broker.post(board, b"m", until=now + 60)
+        await eventually(lambda: broker.now() > now + 0.15)
+        assert set(await broker.posted(board)) == {b"n", b"m"}

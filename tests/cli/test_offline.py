@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from gateway.auth.token import JwtAuth
+from gateway.auth.signature import SharedSecret
+from gateway.auth.token import JwtAuth, Terms
 from gateway.cli import main
 from gateway.transports.openapi import openapi
 from protocol.schema import schema
@@ -16,7 +17,7 @@ async def test_a_token(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--sub", "ann", "--tenant", "acme", "--detail", "answer", "--ttl", "60"]
     assert main(["token", *options, "--secret", SECRET]) == 0
     token = capsys.readouterr().out.strip()
-    grant = await JwtAuth(SECRET).authenticate(token)
+    grant = await JwtAuth(SharedSecret(SECRET)).authenticate(token)
     assert (grant.principal.tenant, grant.principal.subject) == ("acme", "ann")
     assert grant.detail == "answer"
 
@@ -28,7 +29,7 @@ async def test_the_secret_may_come_from_the_environment(
     monkeypatch.setenv("AGENT_GATEWAY_AUTH_AUDIENCE", "us")
     assert main(["token", "--sub", "ann"]) == 0
     token = capsys.readouterr().out.strip()
-    await JwtAuth(SECRET, audience="us").authenticate(token)
+    await JwtAuth(SharedSecret(SECRET), Terms(audience="us")).authenticate(token)
 
 
 def test_the_schema(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from gateway.auth import Grant
 from gateway.delivery import roster as roster_module
 from gateway.delivery.roster import Place, Roster
 from protocol.values import Principal
@@ -18,6 +19,7 @@ class Tab:
 
     def __init__(self, *, fails: bool = False, slow: bool = False) -> None:
         self.slow = slow
+        self.grant: Grant | None = None
         self.told: list[str] = []
         self.after_ms: int | None = None
         self._fails = fails
@@ -57,6 +59,14 @@ async def test_the_second_of_one_client_wins() -> None:
     newest = joined(roster, ANN, "t_1")
     assert new.told == ["4409"]
     assert newest.told == []
+
+
+async def test_those_whose_grant_is_void_are_closed() -> None:
+    roster = Roster()
+    ann, bob, stranger = (joined(roster, p, c) for p, c in ((ANN, "1"), (BOB, "1"), (BOB, "2")))
+    ann.grant, bob.grant = Grant(ANN, "full"), Grant(BOB, "full")
+    roster.close_where(lambda grant: grant.principal == BOB, 4403)
+    assert (ann.told, bob.told, stranger.told) == ([], ["4403"], [])
 
 
 async def test_a_client_that_came_elsewhere_later_is_over_here() -> None:

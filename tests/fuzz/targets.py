@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from gateway.agents.sse import SseDecoder, SseTooLarge
+from gateway.auth.signature import SharedSecret
 from gateway.auth.token import JwtAuth, mint_token
 from gateway.broker.redis import replies
 from gateway.broker.redis.stream import Stream
@@ -54,7 +55,7 @@ def _sendable(error: ProtocolError) -> None:
     codec.decode_down(frame)
 
 
-_auth = JwtAuth(SECRET)
+_auth = JwtAuth(SharedSecret(SECRET))
 
 
 def token(data: bytes) -> None:

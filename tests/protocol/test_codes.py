@@ -4,7 +4,13 @@ import pytest
 
 from protocol.codes import CLOSES, ERRORS, close_is_final
 
-RETRYABLE = {"broker.unavailable", "server.draining", "rate.limited", "internal"}
+RETRYABLE = {
+    "broker.unavailable",
+    "server.draining",
+    "rate.limited",
+    "internal",
+    "auth.unavailable",
+}
 
 
 def test_only_these_may_be_sent_again() -> None:

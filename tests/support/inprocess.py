@@ -26,7 +26,9 @@ from gateway.delivery.control import Control
 from gateway.delivery.hub import Hub
 from gateway.delivery.peer import Heard
 from gateway.delivery.resources import Resources
+from gateway.delivery.revocations import Revocations, Unrevoked
 from gateway.delivery.roster import Roster
+from gateway.delivery.tickets import Tickets
 from gateway.limits import Clock
 from gateway.server import Server, open_listener, server_config
 from gateway.sessions.access import Facts
@@ -88,20 +90,24 @@ async def in_process(
     settings = settings or Settings()
     hub = Hub(broker, max_events=settings.feed_events, max_bytes=settings.feed_bytes, clock=clock)
     roster = Roster(clock, most_of_a_subject=settings.most_of_a_subject)
+    revocations = Revocations(broker, roster)
     delivery = Delivery(
         store=Store(broker),
         hub=hub,
         roster=roster,
         admission=Admission(settings, roster, resources=resources, clock=clock),
-        control=Control(broker, roster),
-        auth=auth or NoAuth(),
+        control=Control(broker, roster, revocations=revocations),
+        revocations=revocations,
+        tickets=Tickets(broker, wall),
+        auth=NoAuth() if auth is None else Unrevoked(auth, revocations),
         addresses=Addresses(settings, clock=clock),
         settings=settings,
         clock=clock,
         wall=wall,
     )
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(hub.run()), group.create_task(roster.run())]
+        loops = (hub.run(), roster.run(), revocations.run())
+        tasks = [group.create_task(loop) for loop in loops]
         yield InProcess(broker, delivery)
         for task in tasks:
             task.cancel()

@@ -9,6 +9,7 @@ import pytest
 from starlette.applications import Starlette
 from structlog.testing import capture_logs
 
+from gateway.auth.signature import SharedSecret
 from gateway.auth.token import JwtAuth, mint_token
 from gateway.settings import Settings
 from gateway.transports.http import api_routes
@@ -30,7 +31,7 @@ ANN, BOB = token("ann"), token("bob")
 @pytest.fixture
 async def inside() -> AsyncIterator[InProcess]:
     async with in_process(
-        auth=JwtAuth(SECRET), settings=Settings(max_frame_bytes=10_000)
+        auth=JwtAuth(SharedSecret(SECRET)), settings=Settings(max_frame_bytes=10_000)
     ) as inside:
         yield inside
 

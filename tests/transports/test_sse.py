@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from gateway.auth import Grant
+from gateway.auth.signature import SharedSecret
 from gateway.auth.token import JwtAuth, mint_token
 from gateway.delivery import roster as roster_module
 from gateway.settings import Settings
@@ -87,7 +88,7 @@ async def stream(port: int, *, headers: Any = None, **query: Any) -> AsyncGenera
 
 @pytest.fixture
 async def inside() -> AsyncIterator[InProcess]:
-    async with in_process(auth=JwtAuth(SECRET)) as inside:
+    async with in_process(auth=JwtAuth(SharedSecret(SECRET))) as inside:
         await inside.create("s_1", ANN)
         yield inside
 
@@ -167,7 +168,7 @@ async def test_a_comment_keeps_it_alive(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(roster_module, "TICK_S", 0.01)
     settings = Settings(heartbeat_ms=50)
     async with (
-        in_process(auth=JwtAuth(SECRET), settings=settings) as inside,
+        in_process(auth=JwtAuth(SharedSecret(SECRET)), settings=settings) as inside,
         serving(inside) as port,
     ):
         await inside.create("s_1", ANN)
@@ -178,7 +179,10 @@ async def test_a_comment_keeps_it_alive(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_it_ends_with_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roster_module, "TICK_S", 0.01)
     wall = ManualClock(time.time())
-    async with in_process(auth=JwtAuth(SECRET), wall=wall) as inside, serving(inside) as port:
+    async with (
+        in_process(auth=JwtAuth(SharedSecret(SECRET)), wall=wall) as inside,
+        serving(inside) as port,
+    ):
         await inside.create("s_1", ANN)
         async with stream(port) as events:
             await events.get("subscribed")
@@ -200,7 +204,7 @@ async def test_it_ends_with_the_process(inside: InProcess) -> None:
 @pytest.mark.parametrize("options", [{"handshakes_burst": 1}, {"max_connections": 1}])
 async def test_no_more_than_are_let_in(options: dict[str, Any]) -> None:
     settings = Settings(handshakes_per_s=1, **options)
-    async with in_process(auth=JwtAuth(SECRET), settings=settings) as inside:
+    async with in_process(auth=JwtAuth(SharedSecret(SECRET)), settings=settings) as inside:
         await inside.create("s_1", ANN)
         async with serving(inside) as port, stream(port) as events, httpx2.AsyncClient() as http:
             await events.get("subscribed")

@@ -37,6 +37,7 @@ const LOST = 1006;
  * @property {string} [proxyUrl] the same
  * @property {Token} [token]
  * @property {Token} [apiKey] the same
+ * @property {() => string | Promise<string>} [ticket] gives a ticket for each handshake; then `hello` needs no token
  * @property {{name: string, version: string}} [app]
  * @property {any} [WebSocket] the constructor; default: the global one
  * @property {import('./types.js').Clock} [clock]
@@ -88,7 +89,8 @@ export class GatewayClient {
     this.WebSocket = options.WebSocket ?? globalThis.WebSocket;
     /** Names this tab across reconnects, and dies with the page. */
     this.id = this.makeId('tab');
-    const renewable = typeof token === 'function';
+    this.ticket = options.ticket;
+    const renewable = typeof token === 'function' || this.ticket !== undefined;
     this.#machine = new Connection({
       client: this.id,
       app,
@@ -346,8 +348,10 @@ export class GatewayClient {
   async #open(number) {
     this.#sockets.set(number, null);
     let token;
+    const protocols = [SUBPROTOCOL];
     try {
       token = typeof this.token === 'function' ? await this.token() : this.token;
+      if (this.ticket) protocols.push(`agent-gateway.ticket.${await this.ticket()}`);
     } catch (error) {
       return this.#lost(
         number,
@@ -356,7 +360,7 @@ export class GatewayClient {
       );
     }
     if (!this.#sockets.has(number)) return;
-    const socket = new this.WebSocket(this.url, [SUBPROTOCOL]);
+    const socket = new this.WebSocket(this.url, protocols);
     this.#sockets.set(number, socket);
     socket.onopen = () => this.#step({ type: 'opened', socket: number, token });
     socket.onmessage = (/** @type {{data: unknown}} */ { data }) => {

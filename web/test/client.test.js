@@ -76,6 +76,18 @@ test('connects with the subprotocol and says hello', async () => {
   assert.equal(client.welcome?.connection, 'x_1');
 });
 
+test('a ticket goes beside the subprotocol, and hello needs no token', async () => {
+  let bought = 0;
+  const ticket = async () => `T${++bought}`;
+  const { client, clock, line } = await connect({ ticket });
+  assert.deepEqual(line.protocols, ['agent-gateway.v1', 'agent-gateway.ticket.T1']);
+  assert.deepEqual(line.frames, [{ type: 'hello', client: client.id }]);
+  line.onclose({ code: 4401, reason: '' });
+  await clock.advance(1000);
+  await settled();
+  assert.deepEqual(Line.opened[1].protocols, ['agent-gateway.v1', 'agent-gateway.ticket.T2']);
+});
+
 test('many sessions, one socket', async () => {
   const { client, line } = await connect();
   for (const id of ['s_1', 's_2']) void client.session(id, { agent: 'echo' }).create();

@@ -24,7 +24,7 @@ function encoded(value) {
 /** @param {number} ttl_s */
 function token(ttl_s) {
   const now = Math.floor(Date.now() / 1000);
-  const claims = { sub: 'ann', tenant: 'acme', iat: now, exp: now + ttl_s };
+  const claims = { sub: 'ann', tenant: 'acme', aud: 'agent-gateway', iat: now, exp: now + ttl_s };
   const said = `${encoded({ alg: 'HS256', typ: 'JWT' })}.${encoded(claims)}`;
   return `${said}.${createHmac('sha256', SECRET).update(said).digest('base64url')}`;
 }
@@ -54,4 +54,23 @@ test('a wrong token is final, and every command says so', async () => {
   await assert.rejects(client.ready({ timeout_ms: 20_000 }), { code: 'client.closed' });
   assert.equal(client.connection.code, 4401);
   await assert.rejects(client.list(), { code: 'client.closed' });
+});
+
+test('tickets instead of a token: one for each socket, and no hello with a secret', async () => {
+  let bought = 0;
+  const ticket = async () => {
+    bought++;
+    const headers = { Authorization: `Bearer ${token(600)}` };
+    const answer = await fetch(`${url}/v1/tickets`, { method: 'POST', headers });
+    return (await answer.json()).ticket;
+  };
+  const sockets = CountedSocket.opened.length;
+  const client = await join(url, { ticket });
+  assert.deepEqual(client.welcome?.principal, { tenant: 'acme', subject: 'ann' });
+  assert.deepEqual([bought, CountedSocket.opened.length], [1, sockets + 1]);
+  const welcome = client.welcome;
+  CountedSocket.opened.at(-1)?.close();
+  await client.list({ timeout_ms: 20_000 });
+  assert.notEqual(client.welcome, welcome);
+  assert.equal(bought, 2);
 });

@@ -385,6 +385,21 @@ class RedisBroker:
         else:
             self._followers.tell_where(lambda session: layout.shard_of(session) == shard)
 
+    # Beside sessions
+
+    async def keep(self, key: str, value: bytes, *, ttl_s: float) -> None:
+        await self._client.command("SET", layout.kept(key), value, "PX", max(1, int(ttl_s * 1000)))
+
+    async def take(self, key: str) -> bytes | None:
+        return await self._client.command("GETDEL", layout.kept(key))
+
+    async def post(self, board: str, notice: bytes, *, until: float) -> None:
+        await self._client.run("post", [layout.board(board)], (notice, until))
+
+    async def posted(self, board: str) -> Sequence[bytes]:
+        left = (layout.board(board), f"({self.now()}", "+inf", "BYSCORE")
+        return await self._client.command("ZRANGE", *left)
+
     # Runs and timers
 
     async def claim(self, worker: str, agents: Sequence[str], *, lease_s: float) -> Claimed | None:

@@ -81,3 +81,12 @@ def shared(principal: str) -> str:
 def busy_keys(owner: str) -> list[str]:
     """Its busy sessions, and that somebody looked through them lately; in one slot."""
     return [f"agw:busy:{{{owner}}}", f"agw:busy:{{{owner}}}:looked"]
+
+
+def kept(key: str) -> str:
+    """A value that is taken once."""
+    return f"agw:kept:{key}"
+
+
+def board(name: str) -> str:
+    return f"agw:board:{name}"

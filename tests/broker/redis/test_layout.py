@@ -30,6 +30,11 @@ def test_owners_have_a_slot_of_their_own() -> None:
     assert layout.owner("acme:ann") == "agw:owner:acme:ann"
 
 
+def test_what_is_beside_sessions_has_names_of_its_own() -> None:
+    assert layout.kept("ticket:ab") == "agw:kept:ticket:ab"
+    assert layout.board("revoked") == "agw:board:revoked"
+
+
 def test_shards_are_used_evenly() -> None:
     used = {layout.shard_of(f"session-{i}") for i in range(1000)}
     assert used == set(range(layout.SHARDS))
