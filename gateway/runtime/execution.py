@@ -34,7 +34,7 @@ from gateway.runtime.keeper import Ear, End, Keeper
 from gateway.runtime.lease import Lease, LeaseTimes
 from gateway.runtime.plain import checked, clean, plain
 from gateway.runtime.replay import CommittedChild, Replay, children_of
-from gateway.runtime.tools import describe
+from gateway.runtime.tools import MAX_ERROR_CHARACTERS, describe
 from gateway.sessions import inputs
 from gateway.sessions.attempt import Attempt
 from gateway.sessions.draft import NewId
@@ -47,7 +47,6 @@ from protocol.values import ErrorInfo, Usage
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-MAX_ERROR_CHARACTERS = 2_000
 RETRY_S = 0.5
 
 
@@ -189,7 +188,9 @@ class Execution:
                     "agent failed",
                     agent=self._agent.name,
                     session=self._attempt.claimed.session,
-                    exc_info=error,
+                    error=type(error).__name__,
+                    # a text without end would fill the log, and one that fails end the task
+                    exc_info=error if len(describe(error)) <= MAX_ERROR_CHARACTERS else None,
                 )
             return _failed(describe(error))
 

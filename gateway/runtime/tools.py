@@ -176,8 +176,12 @@ def failed(text: str) -> ToolResult:
 
 
 def describe(error: BaseException) -> str:
-    """The error's own text, or its type's name if it has none."""
-    return str(error) or type(error).__name__
+    """The beginning of the error's own text, or its type's name if it has none."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - a text may fail to be made, like that of a huge number
+        text = ""
+    return text[: MAX_ERROR_CHARACTERS + 1] or type(error).__name__
 
 
 def _is_async(function: Function) -> bool:

@@ -35,6 +35,8 @@ class OriginCheck:
 
     def __init__(self, settings: Settings) -> None:
         self._allowed = frozenset(settings.allowed_origins)
+        self.let_all_in = settings.auth == "none"
+        """Who sends no token is somebody, too: a form of another's page must not be."""
         self._names = (
             None if settings.auth != "none" or settings.insecure else frozenset({settings.host})
         )
@@ -101,14 +103,15 @@ class OriginGuard:
         if not self._check.accepts(headers, scope.get(TOLD)):
             error = ProtocolError("auth.forbidden", "This origin may not connect.")
             return _answer(error, 403)
-        if scope["method"] == "POST" and "authorization" not in headers and not _is_json(headers):
+        if scope["method"] == "POST" and self._check.let_all_in and _may_be_a_form(headers):
             return _answer(malformed("The body must be application/json."), 415)
         return None
 
 
-def _is_json(headers: Headers) -> bool:
-    kind = headers.get("content-type", "").partition(";")[0]
-    return kind.strip().lower() == "application/json"
+def _may_be_a_form(headers: Headers) -> bool:
+    """Pages send forms unasked, never with a token, and always with their kind."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return "authorization" not in headers and kind not in ("", "application/json")
 
 
 def _answer(error: ProtocolError, status: int) -> Response:

@@ -26,7 +26,7 @@ from tests.broker.redis.opening import opened
 from tests.faults import chaos_verdict
 from tests.faults.chaos_recovery import Promise, Recovery, Struck, overdue, recoveries, table
 from tests.faults.chaos_schedule import GAP_S, Fault, schedule
-from tests.faults.chaos_stage import Stage, stage
+from tests.faults.chaos_stage import SECRET, Stage, stage
 from tests.faults.chaos_visitor import Visitor
 from tests.faults.record import Violation
 
@@ -36,8 +36,6 @@ ARRIVALS_PER_S = 50
 PRINCIPALS = 5
 BESIDE_EVERY = 4
 """Each so many-th visitor is also a second tab on another's session."""
-
-SECRET = "chaos " * 8
 
 
 @dataclass(frozen=True)

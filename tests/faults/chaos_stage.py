@@ -19,6 +19,8 @@ CLIENT_DELAY_S = 0.2
 STARTS = 15
 REDIS_AWAY = f"ended with {CANNOT_START}"
 
+SECRET = "chaos " * 8
+
 
 async def http(port: int, method: str, path: str, token: str | None = None) -> bytes:
     """One request to this machine, headers and body of its answer as they came."""

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from gateway.auth.token import mint_token
 from gateway.broker.base import Broker
 from tests.broker.redis.opening import asking
-from tests.faults.chaos_stage import Stage, http
+from tests.faults.chaos_stage import SECRET, Stage, http
 from tests.faults.chaos_visitor import Asked, Visitor
 from tests.faults.history import judge
 from tests.faults.record import Log, Violation, stored
@@ -144,7 +145,8 @@ async def held(stage: Stage) -> list[str]:
 
 
 async def _gauges(replica: GatewayProcess) -> list[str]:
-    metrics = await http(replica.port, "GET", "/metrics")
+    token = mint_token(SECRET, subject="operator", scope="admin")
+    metrics = await http(replica.port, "GET", "/metrics", token)
     found = GAUGES.findall(metrics)
     assert found, f"{replica.name} shows no gauges: {metrics[:300]!r}"
     return [f"{replica.name} {n.decode()} {v.decode()}" for n, v in found if float(v)]

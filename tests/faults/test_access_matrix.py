@@ -55,6 +55,7 @@ NOBODIES = {
     "another key": (lambda: token()[:-4] + "AAAA", "auth.invalid"),
     "garbage": (lambda: "garbage", "auth.invalid"),
     "missing": (lambda: None, "auth.required"),
+    "revoked": (lambda: token(jti="gone"), "auth.forbidden"),
     # a new way to be nobody is one more line here
 }
 READS = {"session.subscribe", "session.messages"}
@@ -137,6 +138,9 @@ async def house(replicate: Replicate) -> AsyncIterator[House]:
             for subject, access in (("rita", "read"), ("abel", "act")):
                 url = f"/v1/sessions/{session}/shares/{subject}"
                 assert (await http.put(url, json={"access": access})).status_code == 200
+        async with made.http(token("olga", scope="admin")) as http:
+            revoked = await http.post("/v1/revocations", json={"token": "gone"})
+            assert revoked.status_code == 200
         before = await made.looks()
         yield made
         assert await made.looks() == before, "somebody has left a trace"
@@ -198,7 +202,7 @@ async def test_nobodies_by_frames(house: House, who: Any, code: str) -> None:
             hello = {"type": "hello", "sessions": [{"session": house.ids["session"]}]}
             signed = who()
             await tab.send(hello if signed is None else {**hello, "token": signed}, frame)
-            assert await tab.wait_closed() == 4401
+            assert await tab.wait_closed() == (4403 if code == "auth.forbidden" else 4401)
             assert [f["code"] for f in tab.frames] == [code], frame
             assert "id" not in tab.frames[0]
 
@@ -216,7 +220,8 @@ async def test_nobodies_by_routes(house: House, who: Any, code: str) -> None:
         nobodys = [*house.requests(made_up), *plain]
         for pair in zip(theirs, nobodys, strict=True):
             answers = [await http.request(m, url, json=body) for m, url, body in pair]
-            assert [a.status_code for a in answers] == [401, 401], pair
+            status = 403 if code == "auth.forbidden" else 401
+            assert [a.status_code for a in answers] == [status] * 2, pair
             assert answers[0].json()["code"] == code
             texts = [
                 blurred(a.json(), i) for a, i in zip(answers, (house.ids, made_up), strict=True)

@@ -14,8 +14,6 @@ from typing import Any
 import httpx2
 import msgspec
 import pytest
-from joserfc import jws
-from joserfc.jwk import OctKey
 
 from gateway.auth.token import mint_token
 from gateway.broker.base import KEPT_S
@@ -387,9 +385,7 @@ async def test_T3_and_no_word_of_it_comes(shared: Shared, monkeypatch: pytest.Mo
 
 
 async def test_T3_a_newer_token_that_is_not_for_the_session(shared: Shared) -> None:
-    payload = {"sub": "bob", "tenant": "acme", "iat": 0, "exp": 2**33, "sessions": ["s_other"]}
-    key, header = OctKey.import_key(SECRET), {"alg": "HS256"}
-    narrow = jws.serialize_compact(header, json.dumps(payload), key, algorithms=["HS256"])
+    narrow = mint_token(SECRET, subject="bob", tenant="acme", sessions=["s_other"])
     await shared.bob.must({"type": "auth.refresh", "token": narrow})
     error = await shared.bob.wait_for("error", within=ENDED_WITHIN_S)
     assert (error["code"], error["session"]) == ("session.not_found", shared.session)

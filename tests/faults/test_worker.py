@@ -48,6 +48,7 @@ PATIENT_LEASES = (
     "--lease-ms=6000", "--lease-renew-ms=500", "--lease-stop-ms=2000", "--stall-ms=60000"
 )  # fmt: skip
 
+# A name of its own: runs that another test left on the server would be claimed, too.
 # Blocks its worker's loop until another has taken the run and acted, then acts as if nothing had
 # been. How long that takes is the other's business: on a busy machine it may spare the lease.
 BLOCKER = """
@@ -61,7 +62,7 @@ def act() -> str:
         file.write("x")
     return "done"
 
-@agent(name="blocker", resume="replay", tools=[act])
+@agent(name="w3", resume="replay", tools=[act])
 async def blocker(run):
     first = EFFECTS.with_name("first")
     await run.say("Here I am. ")
@@ -182,7 +183,7 @@ async def test_W3_a_blocked_loop_has_no_effect_after_its_lease(
             for _ in range(2)
         ]
         client = await t.client(front.url)
-        session = await client.create("blocker")
+        session = await client.create("w3")
         run = (await client.send(session, "Go"))["run"]
         end = await client.run_end(run, within=TAKEOVER_SECONDS)
         assert end["type"] == "run.completed"

@@ -194,7 +194,7 @@ def test_there_is_a_case_for_every_verb() -> None:
         if (of, verb) not in tried
     }
     assert without == {  # they are given nothing
-        *("RunContext.steering", "RunContext.open_message"),
+        *("RunContext.steering", "RunContext.open_message", "RunContext.ready"),
         *("MessageWriter.call_tools", "MessageWriter.end", "MessageWriter.fail"),
         "CallWriter.parsed",
     }

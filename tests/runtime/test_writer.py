@@ -7,6 +7,7 @@ import pytest
 from gateway.runtime.agent import AgentFunction, agent
 from gateway.runtime.calls import CallResult
 from gateway.runtime.context import RunContext
+from gateway.runtime.failures import NotJsonError
 from gateway.runtime.tools import server_tool
 from protocol.state import State
 from protocol.values import (
@@ -153,7 +154,7 @@ async def test_model_text_goes_on_where_it_was_unless_something_came_between() -
             await message.commentary("h")
             for piece in ("i", "<think>j", "k", "</think>l", "m"):
                 await message.write(piece)
-            with pytest.raises(TypeError):
+            with pytest.raises(NotJsonError):
                 await message.write(7)  # type: ignore[arg-type] - what agents do
             await message.write("n")
 

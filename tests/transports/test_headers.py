@@ -40,7 +40,7 @@ def assert_safe(answer: httpx2.Response) -> None:
         ("GET", "/v1/sessions", 200),
         ("GET", "/v1/sessions/s_1", 404),
         ("GET", "/v1/sessions/s_1/events", 404),
-        ("POST", "/v1/sessions", 415),
+        ("POST", "/v1/sessions", 400),
     ],
 )
 async def test_whatever_is_served(method: str, path: str, status: int) -> None:

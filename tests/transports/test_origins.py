@@ -165,7 +165,7 @@ def site(check: OriginCheck, host: str, prefix: str = "") -> httpx2.AsyncClient:
     return httpx2.AsyncClient(transport=transport, base_url=f"http://{host}{prefix}")
 
 
-SIMPLE = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""]
+SIMPLE = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
 
 
 @pytest.mark.parametrize("kind", [*SIMPLE, "text/plain; application/json", "application/jsonp"])
@@ -212,8 +212,6 @@ async def test_pages_of_allowed_origins_may_read() -> None:
             assert got.headers["access-control-allow-origin"] == "https://app.example.com"
             assert got.headers["vary"] == "Origin"
             assert "access-control-allow-credentials" not in got.headers
-        refused = await client.post("/v1/sessions", headers=page)
-        assert refused.status_code == 415
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://gateway.example", None])
