@@ -73,6 +73,16 @@ async def test_the_verbs_of_the_broker(server: KeyValueServer, user: str) -> Non
         assert session.id in await broker.due_timers(10)
         names, _ = await broker.sessions(session.owner, limit=10, before=None)
         assert names == [session.id]
+        assert await broker.owned(session.owner) == 1
+        assert await broker.share(session.id, "acme:bob", "read", most=1)
+        assert await broker.shares(session.id) == {"acme:bob": "read"}
+        assert await broker.share(session.id, "acme:bob", None)
+        assert await broker.occupy(session.owner, session.id, 1, most=1, ttl_s=9) is None
+        await broker.vacate(session.owner, session.id, 1)
+        await broker.keep("ticket:1", b"good", ttl_s=9)
+        assert [await broker.take("ticket:1") for _ in "12"] == [b"good", None]
+        await broker.post("revoked", b"word", until=broker.now() + 9)
+        assert await broker.posted("revoked") == [b"word"]
         if user == "agw-worker":
             claimed = await session.claim()
             await broker.renew(session.id, claimed.fence, lease_s=9)
