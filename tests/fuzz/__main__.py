@@ -28,7 +28,7 @@ def main(name: str, corpus: str, seconds: str, seed: str) -> None:
     for number, good in enumerate(targets.seeds(name)):
         (folder / f"seed-{number}").write_bytes(good)
     options = (f"-max_total_time={seconds}", f"-seed={seed}", f"-max_len={LONGEST}")
-    bounds = (f"-timeout={ONE_INPUT_S}", "-rss_limit_mb=1024", "-print_final_stats=1")
+    bounds = (f"-timeout={ONE_INPUT_S}", "-rss_limit_mb=4096", "-print_final_stats=1")
     atheris.Setup([sys.argv[0], *options, *bounds, corpus], targets.TARGETS[name])
     atheris.Fuzz()
 
