@@ -281,6 +281,7 @@ class Settings(WorkerSettings):
 
     requests_burst: Annotated[Count | None, DELIVERY] = None
     """HTTP requests of one subject at once [default: 400 with `--auth jwt`]."""
+
     max_subject_runs: Annotated[Count | None, DELIVERY] = None
     """Sessions of one subject with a queued or live run, on all replicas together
     [default: 100; any with `--auth none`]."""
