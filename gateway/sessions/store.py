@@ -1,85 +1,52 @@
 """Load, decide, append, and on a conflict again: how every command becomes true, on any replica.
 
-The store keeps no truth. It owns the cache of folded sessions and the order of this process's
-commands on one session; the version that an append expects is what orders all replicas.
+The store keeps no truth: the version that an append expects is what orders all replicas.
 """
 
-import asyncio
-import hashlib
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 from typing import Any
-from weakref import WeakValueDictionary
 
-import msgspec
 from msgspec import Struct
 
-from gateway import audit
 from gateway.auth import Grant
-from gateway.broker.base import (
-    Append,
-    Asker,
-    Broker,
-    Claimed,
-    Create,
-    Head,
-    Loaded,
-    Share,
-    StoredCommand,
-)
-from gateway.errors import (
-    BrokerUnavailable,
-    Conflict,
-    Duplicate,
-    EpochChanged,
-    Exists,
-    SessionMissing,
-)
+from gateway.broker.base import Append, Broker, Claimed, Create, StoredCommand
+from gateway.errors import Conflict, Duplicate, EpochChanged, Exists, SessionMissing
 from gateway.sessions import quotas as quota
 from gateway.sessions.access import (
-    Action,
     Authorizer,
     Facts,
     Ownership,
     action_of,
-    check,
     facts_of,
     grant_of,
-    not_found,
     others_command,
     owner_key,
-    principal_of,
 )
 from gateway.sessions.attempt import Attempt
 from gateway.sessions.by_time import first_deadline, next_deadline
 from gateway.sessions.cache import SessionCache
 from gateway.sessions.decide import decide_command, decide_tick
 from gateway.sessions.draft import Decision, NewId, Origin, Rules
+from gateway.sessions.heads import Heads, tell_auditor
 from gateway.sessions.ids import derived_id, random_id
-from gateway.sessions.loading import Snapshots, fold_loaded, fold_on, settle
+from gateway.sessions.loading import Snapshots
 from gateway.sessions.quotas import Quotas, busy
-from gateway.sessions.session import Orphan, Session, new_session
+from gateway.sessions.repeats import answer, answer_again, digest_of
+from gateway.sessions.session import Orphan, Session
+from gateway.sessions.sharing import Sharing
 from gateway.sessions.sizes import check_metadata, check_tools
 from protocol import commands as cmd
 from protocol import events as ev
 from protocol.codec import encode
-from protocol.errors import ProtocolError, malformed
+from protocol.errors import ProtocolError
 from protocol.frames import Ok, SessionRow
 from protocol.state import Call, Message
-from protocol.values import Principal, time_text
+from protocol.values import time_text
 
 MAX_TRIES = 50
 """Conflicts in a row before a command gives up with `internal`, which may be sent again."""
-
-_ANSWERS_WITH_SEQ = (
-    cmd.MessageSend,
-    cmd.RunStart,
-    cmd.RunInterrupt,
-    cmd.ToolResult,
-    cmd.ApprovalRespond,
-)
-_answer = msgspec.json.Decoder(dict[str, Any])
 
 
 class _Ticked(Struct, frozen=True, kw_only=True):
@@ -89,14 +56,6 @@ class _Ticked(Struct, frozen=True, kw_only=True):
     quiet: bool = False
     next: float | None = None
     version: int = 0
-
-
-class _Turn:
-    """The order of this process's commands on one session, and how often the broker failed one."""
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.failures = 0
 
 
 class Store:
@@ -122,11 +81,10 @@ class Store:
         self.rules = rules or Rules()
         self.snapshots = snapshots or Snapshots(broker)
         self._new_id = new_id
-        self._cache = cache or SessionCache()
-        self._authorizer = authorizer or Ownership()
         self._quotas = quotas or Quotas()
         self._appended = appended
-        self._turns: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
+        self._heads = Heads(broker, cache or SessionCache(), authorizer or Ownership())
+        self.sharing = Sharing(broker, self._heads, self._quotas.shares)
 
     # --- for clients
 
@@ -140,7 +98,7 @@ class Store:
     async def _submit(self, command: cmd.DecidedCommand, origin: Origin, quotas: Quotas) -> Ok:
         if isinstance(command, cmd.SessionCreate):
             return await self._create(command, origin, quotas)
-        async with self._lock(command.session):
+        async with self._heads.turn(command.session):
             for _ in range(MAX_TRIES):
                 # A session deleted meanwhile is loaded as such: a stored answer, or not found.
                 with suppress(Conflict, EpochChanged, SessionMissing):
@@ -156,14 +114,14 @@ class Store:
 
     async def look(self, session: str, grant: Grant) -> tuple[Session, Facts]:
         """As `load`, and what was known when it was allowed."""
-        async with self._lock(session):
-            loaded, folded = await self._load(session, grant, "read", "")
+        async with self._heads.turn(session):
+            loaded, folded = await self._heads.load(session, grant)
         return folded, facts_of(session, loaded)
 
     def allows(self, grant: Grant, facts: Facts) -> bool:
         """Whether a grant may read what it looked at before, if its facts have not changed."""
         try:
-            check(self._authorizer, grant, "read", facts)
+            self._heads.check(grant, "read", facts)
         except ProtocolError:
             return False
         return True
@@ -201,41 +159,6 @@ class Store:
             before = names[-1] if names else before
         return rows[:limit], len(rows) > limit
 
-    # --- sharing
-
-    async def shares(self, session: str, grant: Grant) -> dict[str, Share]:
-        """With which subjects a session is shared.
-
-        Raises `ProtocolError` `session.not_found`, `auth.forbidden`.
-        """
-        async with self._owning(session, grant):
-            found = await self.broker.shares(session)
-        return {principal_of(key).subject: share for key, share in found.items()}
-
-    async def share(self, session: str, grant: Grant, subject: str, access: Share | None) -> None:
-        """Lets a subject of the same tenant into a session, or (None) no more.
-
-        Raises `ProtocolError` `session.not_found`, `auth.forbidden`, `limit.exceeded`.
-        """
-        async with self._owning(session, grant) as facts:
-            other = Principal(facts.owner.tenant, subject)
-            if other == facts.owner:
-                raise malformed("The session is this subject's own.", "$.subject")
-            most = self._quotas.shares
-            if not await self.broker.share(session, owner_key(other), access, most=most):
-                text = f"A session is shared with at most {most} others."
-                raise ProtocolError("limit.exceeded", text)
-
-    @asynccontextmanager
-    async def _owning(self, session: str, grant: Grant) -> AsyncGenerator[Facts]:
-        """The session's turn, of who may say with whom it is shared."""
-        async with self._lock(session):
-            loaded, _ = await self._load(session, grant, "share", "")
-            try:
-                yield facts_of(session, loaded)
-            except SessionMissing:
-                raise not_found(session) from None
-
     # --- for workers and timers
 
     async def attempt(self, claimed: Claimed) -> Attempt:
@@ -251,7 +174,7 @@ class Store:
 
     async def tick(self, session: str) -> None:
         """Does what is due in a session; harmless when nothing is, or another process did it."""
-        async with self._lock(session):
+        async with self._heads.turn(session):
             for _ in range(MAX_TRIES):
                 with suppress(Conflict, EpochChanged, SessionMissing):
                     ticked = await self._tick(session)
@@ -286,17 +209,17 @@ class Store:
         assert not isinstance(command, cmd.SessionCreate), "there is nothing to load yet"
         keep = not isinstance(command, cmd.ALWAYS_DECIDED_ANEW)
         key = f"{origin.tab}:{command.id}"
-        loaded, session = await self._load(
+        loaded, session = await self._heads.load(
             command.session, origin.grant, action_of(type(command)), key if keep else ""
         )
-        stored, digest = loaded.command, _digest(command)
+        stored, digest = loaded.command, digest_of(command)
         if stored is not None:
-            return _repeated(command, stored.digest, stored.answer, stored.seq, digest)
+            return answer_again(command, digest, stored.digest, stored.answer, stored.seq)
         asker = owner_key(origin.principal)
         if asker != loaded.owner:
             key = others_command(asker, key)
         version, seen, was_busy = session.version, session.state.seq, busy(session)
-        size = self._take_out(session)
+        size = self._heads.take_out(session)
         try:
             decision = decide_command(
                 session,
@@ -308,19 +231,19 @@ class Store:
             )
         except ProtocolError:
             if session.state.seq == seen:  # refused before it changed anything
-                self._cache.put(session, size)
+                self._heads.put_back(session, size)
             raise
         answered = StoredCommand(key, digest, encode(decision.ok)) if keep else None
         if not decision.events:
-            self._cache.put(session, size)
-            return _ok(command, decision.ok, seen)
+            self._heads.put_back(session, size)
+            return answer(command, decision.ok, seen)
         if busy(session) and not was_busy:
-            await quota.begin(self.broker, quotas, session, version, self._look)
+            await quota.begin(self.broker, quotas, session, version, self._heads.peek)
         try:
             seq = await self._append(session, decision, version, answered, size)
         except Duplicate as known:  # the same command arrived at another replica meanwhile
-            return _repeated(command, known.digest, known.answer, known.seq, digest)
-        return _ok(command, decision.ok, seq)
+            return answer_again(command, digest, known.digest, known.answer, known.seq)
+        return answer(command, decision.ok, seq)
 
     async def _append(
         self,
@@ -354,7 +277,7 @@ class Store:
         seq = await self.broker.append(append)
         self._appended(len(bodies))
         if seq == session.state.seq:  # else stream events came first: the copy lacks them
-            self._cache.put(session, size + sum(len(b) for b in bodies))
+            self._heads.put_back(session, size + sum(len(b) for b in bodies))
             await self.snapshots.after(session, ended=decision.raise_fence)
         if decision.raise_fence and not busy(session):
             await quota.end(self.broker, session)
@@ -362,11 +285,11 @@ class Store:
 
     async def _tick(self, name: str) -> _Ticked:
         try:
-            _, session = await self._load(name, None, "read", "")
+            _, session = await self._heads.load(name, None)
         except ProtocolError:
             return _Ticked()
         version, orphans = session.version, list(session.ledger.orphans)
-        size = self._take_out(session)
+        size = self._heads.take_out(session)
         decision = decide_tick(
             session, now=self.broker.now(), new_id=self._new_id, rules=self.rules
         )
@@ -374,15 +297,15 @@ class Store:
             await self._append(session, decision, version, None, size)
             return _Ticked(orphans=orphans)
         deadline = next_deadline(session, self.rules, orphans=False)
-        self._cache.put(session, size)
+        self._heads.put_back(session, size)
         return _Ticked(orphans=orphans, quiet=True, next=deadline, version=version)
 
     async def _stop_orphan(self, orphan: Orphan) -> None:
         """Interrupts a child run whose parent has ended; it may have ended itself."""
-        loaded = await self._load_or_none(orphan.session)
-        if loaded is None:
+        child = await self._heads.peek(orphan.session)
+        if child is None:
             return
-        origin = Origin(grant_of(loaded.owner), "")
+        origin = Origin(grant_of(child.owner), "")
         stop = cmd.RunInterrupt(
             id=derived_id("k", orphan.run, "orphan"), session=orphan.session, run=orphan.run
         )
@@ -395,7 +318,7 @@ class Store:
         owner = owner_key(origin.principal)
         name = command.session or derived_id("s", owner, origin.client, command.id)
         facts = Facts(name, command.agent, origin.principal)
-        check(self._authorizer, origin.grant, "create", facts)
+        self._heads.check(origin.grant, "create", facts)
         check_metadata(self.rules.sizes, command.metadata)
         check_tools(self.rules.sizes, command.tools)
         await quota.room_for_session(self.broker, quotas, owner, name)
@@ -406,9 +329,8 @@ class Store:
             metadata=command.metadata,
             tools=command.tools,
         )
-        answer = {"session": name}
         key = f"{origin.tab}:{command.id}"
-        digest = _digest(command)
+        digest = digest_of(command)
         create = Create(
             session=name,
             owner=owner,
@@ -416,7 +338,7 @@ class Store:
             bodies=[encode(created)],
             control=1,
             timer_at=first_deadline(now, self.rules),
-            command=StoredCommand(key, digest, encode(answer)),
+            command=StoredCommand(key, digest, encode({"session": name})),
         )
         try:
             await self.broker.create(create)
@@ -425,7 +347,7 @@ class Store:
                 return await self._existing(command, known, owner, name, key, digest)
             except ProtocolError as error:
                 if known.owner != owner:
-                    _tell_auditor(name, origin.principal, error.code, exists=True)
+                    tell_auditor(name, origin.principal, error.code, exists=True)
                 raise
         self._appended(1)
         return Ok(id=command.id, session=name)
@@ -444,136 +366,10 @@ class Store:
             with suppress(SessionMissing):
                 stored = (await self.broker.load(name, command=key)).command
                 if stored is not None:
-                    return _repeated(command, stored.digest, stored.answer, 0, digest)
+                    return answer_again(command, digest, stored.digest, stored.answer, 0)
             if known.agent == command.agent and not known.deleted:
                 return Ok(id=command.id, session=name, existing=True)
         raise ProtocolError("session.exists", f"Session {name} exists already.", session=name)
-
-    async def _load(
-        self, name: str, grant: Grant | None, action: Action, key: str
-    ) -> tuple[Loaded, Session]:
-        """What the broker has, and the session at its head, put into the cache.
-
-        Who may not is refused before anything is folded. Of a deleted session all that is left is
-        a stored answer.
-        """
-        cached, size = self._cache.take(name)
-        after, epoch = (0, "") if cached is None else (cached.state.seq, cached.state.epoch)
-        try:
-            loaded = await self._admitted(name, grant, action, key, after, epoch)
-        except ProtocolError:
-            if cached is not None:
-                self._cache.put(cached, size)
-            raise
-        if loaded.deleted:
-            return loaded, new_session(name, loaded.head.epoch, loaded.owner)
-        if cached is not None and _continues(cached, loaded):
-            fold_on(cached, loaded.events)
-            session = settle(cached, loaded)
-        else:
-            session = fold_loaded(name, loaded)
-            size = len(loaded.snapshot or b"")
-        self._cache.put(session, size + sum(len(body) for _, body in loaded.events))
-        return loaded, session
-
-    async def _admitted(
-        self, name: str, grant: Grant | None, action: Action, key: str, after: int, epoch: str
-    ) -> Loaded:
-        """What the broker has, if the grant may; None is the gateway itself.
-
-        Each refusal has a line in the audit log, or the time it takes would tell which it is.
-        """
-        asker = None
-        if grant is not None:
-            owner = owner_key(grant.principal)
-            asker = Asker(owner, key and others_command(owner, key))
-        exists = False
-        try:
-            loaded = await self.broker.load(
-                name, after=after, epoch=epoch, command=key, asker=asker
-            )
-            exists = not loaded.deleted
-            if loaded.deleted and loaded.command is None:
-                raise not_found(name)
-            if grant is None or asker is None:
-                return loaded
-            check(self._authorizer, grant, action, facts_of(name, loaded))
-            if loaded.withheld:  # the authorizer lets more in than the broker knows of
-                loaded = await self.broker.load(
-                    name, after=after, epoch=epoch, command=asker.command
-                )
-        except SessionMissing:
-            refused = not_found(name)
-        except ProtocolError as error:
-            refused = error
-        else:
-            return loaded
-        if grant is not None:
-            _tell_auditor(name, grant.principal, refused.code, exists=exists)
-        raise refused
-
-    async def _look(self, name: str) -> Session | None:
-        """A session, to see whether it is busy; in no turn, so it is not kept."""
-        loaded = await self._load_or_none(name)
-        return None if loaded is None else fold_loaded(name, loaded)
-
-    async def _load_or_none(self, name: str) -> Loaded | None:
-        try:
-            loaded = await self.broker.load(name)
-        except SessionMissing:
-            return None
-        return None if loaded.deleted else loaded
-
-    def _take_out(self, session: Session) -> int:
-        """From here on the session runs ahead of the log: nobody else may see it."""
-        return self._cache.take(session.state.session)[1]
-
-    @asynccontextmanager
-    async def _lock(self, session: str) -> AsyncGenerator[None]:
-        """The turn of one command; who waited while the broker failed does not try it again."""
-        turn = self._turns.setdefault(session, _Turn())
-        failures = turn.failures
-        async with turn.lock:
-            if failures != turn.failures:
-                raise BrokerUnavailable
-            try:
-                yield
-            except BrokerUnavailable:
-                turn.failures += 1
-                raise
-
-
-def _tell_auditor(name: str, principal: Principal, code: str, *, exists: bool) -> None:
-    audit.record("refuse", "refused", principal, session=name, code=code, exists=exists)
-
-
-def _continues(cached: Session, loaded: Loaded) -> bool:
-    """Whether what was loaded follows what is cached."""
-    head: Head = loaded.head
-    if head.epoch != cached.state.epoch or loaded.snapshot is not None:
-        return False
-    first = loaded.events[0][0] if loaded.events else head.seq + 1
-    return first == cached.state.seq + 1
-
-
-def _digest(command: cmd.DecidedCommand) -> str:
-    return hashlib.blake2b(encode(command), digest_size=12).hexdigest()
-
-
-def _ok(command: cmd.DecidedCommand, answer: dict[str, Any], seq: int) -> Ok:
-    if isinstance(command, _ANSWERS_WITH_SEQ):
-        return Ok(id=command.id, **answer, seq=seq)
-    return Ok(id=command.id, **answer)
-
-
-def _repeated(
-    command: cmd.DecidedCommand, known_digest: str, answer: bytes, seq: int, digest: str
-) -> Ok:
-    if known_digest != digest:
-        raise ProtocolError(
-            "command.conflict", f"Command {command.id} was already used with another body."
-        )
-    return _ok(command, _answer.decode(answer), seq)
 
 
 def _row(session: Session) -> SessionRow:

@@ -206,7 +206,7 @@ class SessionsApi:
 
     async def shares(self, request: Request, grant: Grant) -> Response:
         """`GET /v1/sessions/{session}/shares`"""
-        found = await self._in.store.shares(path_session(request), grant)
+        found = await self._in.store.sharing.of(path_session(request), grant)
         return Json(encode(Shares([Shared(*row) for row in sorted(found.items())])))
 
     async def share(self, request: Request, grant: Grant) -> Response:
@@ -217,7 +217,7 @@ class SessionsApi:
             access = msgspec.convert(body, Sharing).access
         except msgspec.ValidationError as error:
             raise unreadable(error) from None
-        await self._in.store.share(session, grant, subject, access)
+        await self._in.store.sharing.set(session, grant, subject, access)
         audit.record(
             "share", "ok", grant.principal, session=session, with_subject=subject, access=access
         )
@@ -226,7 +226,7 @@ class SessionsApi:
     async def unshare(self, request: Request, grant: Grant) -> Response:
         """`DELETE /v1/sessions/{session}/shares/{subject}`"""
         session, subject = path_session(request), _subject(request)
-        await self._in.store.share(session, grant, subject, None)
+        await self._in.store.sharing.set(session, grant, subject, None)
         audit.record("unshare", "ok", grant.principal, session=session, with_subject=subject)
         await self._in.control.look_again(session)
         return Json(encode(Unshared(subject)))

@@ -146,7 +146,7 @@ async def test_who_was_let_in_by_a_share_looks_again_in_time() -> None:
     async with in_process(auth=Anyone(), clock=clock) as inside:
         await inside.create("s_1")
         store = inside.delivery.store
-        await store.share("s_1", OWNER, "eve", "act")
+        await store.sharing.set("s_1", OWNER, "eve", "act")
         subscribed = {"session": "s_1"}
         async with (
             connected(inside, hello={"token": "eve", "sessions": [subscribed]}) as guest,
@@ -154,7 +154,7 @@ async def test_who_was_let_in_by_a_share_looks_again_in_time() -> None:
         ):
             await guest.get("subscribed")
             await owner.get("subscribed")
-            await store.share("s_1", OWNER, "eve", None)  # and nobody is told
+            await store.sharing.set("s_1", OWNER, "eve", None)  # and nobody is told
             for passed, ended in ((29.0, False), (2.0, True)):
                 clock.now += passed
                 for member in list(inside.delivery.roster._members):

@@ -246,7 +246,7 @@ async def test_a_stream_that_may_not_be_seen_any_more_ends(port: int, inside: In
     """By a share taken away; the last frame says why."""
     store, owner = inside.delivery.store, Grant(Principal("acme", "bob"), "full")
     await inside.create("s_2", owner.principal)
-    await store.share("s_2", owner, "ann", "read")
+    await store.sharing.set("s_2", owner, "ann", "read")
     token = mint_token(SECRET, subject="ann", tenant="acme")
     async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}) as http:
         url = f"http://127.0.0.1:{port}/v1/sessions/s_2/events"
@@ -255,7 +255,7 @@ async def test_a_stream_that_may_not_be_seen_any_more_ends(port: int, inside: In
             async for piece in response.aiter_text():
                 text += piece
                 if "subscribed" in text and "error" not in text:
-                    await store.share("s_2", owner, "ann", None)
+                    await store.sharing.set("s_2", owner, "ann", None)
                     await inside.delivery.control.look_again("s_2")
     assert '"code":"session.not_found"' in text.split("\n\n")[-2]
     await eventually(lambda: len(inside.delivery.roster) == 0)
