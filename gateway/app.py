@@ -22,8 +22,8 @@ from gateway.broker.base import Broker
 from gateway.broker.open import open_broker
 from gateway.delivery.addresses import Addresses
 from gateway.delivery.admission import Admission
-from gateway.delivery.connection import Delivery
 from gateway.delivery.control import Control
+from gateway.delivery.delivery import Delivery
 from gateway.delivery.hub import Hub
 from gateway.delivery.revocations import Revocations, Unrevoked
 from gateway.delivery.roster import Roster

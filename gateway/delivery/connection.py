@@ -8,46 +8,29 @@ connection itself ends only by a close code of docs/protocol.md.
 
 import asyncio
 import logging
-import re
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from gateway import __version__, audit
-from gateway.auth import Authenticator, Grant
-from gateway.delivery.addresses import Addresses, Visit
-from gateway.delivery.admission import Admission
+from gateway.auth import Grant
+from gateway.delivery.addresses import Visit
 from gateway.delivery.answers import Asked, answer
-from gateway.delivery.control import Control
-from gateway.delivery.hub import Hub
-from gateway.delivery.identify import identify
+from gateway.delivery.delivery import Delivery
+from gateway.delivery.identity import Identity
+from gateway.delivery.inbox import Inbox
 from gateway.delivery.lanes import Job, Lanes
 from gateway.delivery.outbox import Outbox
 from gateway.delivery.peer import Peer
 from gateway.delivery.refusal import refusal
-from gateway.delivery.revocations import Revocations
-from gateway.delivery.roster import Roster
 from gateway.delivery.subscriptions import Subscriptions
-from gateway.delivery.tickets import Tickets
 from gateway.errors import BrokerUnavailable
-from gateway.limits import Clock, Strikes, TokenBucket
-from gateway.sessions.ids import random_id
-from gateway.sessions.store import Store
-from gateway.settings import Settings
-from gateway.telemetry import Metrics
 from protocol import commands as cmd
 from protocol import frames as down
-from protocol.codec import decode_up, encode, error_frame
+from protocol.codec import encode, error_frame
 from protocol.codes import CLOSES
 from protocol.errors import ProtocolError, malformed
 from protocol.values import Principal
 
-MALFORMED_LIMIT, MALFORMED_WITHIN_S = 10, 60.0
-FLOOD_LIMIT, FLOOD_WITHIN_S = 50, 10.0
-SMALL_COST = 0.1  # of an ack or a pong, against a command's 1
-EXPIRING_S = 60.0
-EXPIRED_S = 25.0
 CLOSES_FOR = {"auth.forbidden": 4403, "auth.unavailable": 1013, "rate.limited": 4479}
 """What ends a connection whose hello is refused; any other refusal: 4401."""
 GONE = 1005
@@ -55,68 +38,37 @@ GONE = 1005
 CONTROL_LANE = "."
 """No session's: not an id."""
 PONG = encode(down.Pong())
-ACK = re.compile(
-    r'\{"type":"ack","session":"([A-Za-z0-9_-]{1,64})","seq":(0|[1-9][0-9]{0,14})\}'
-).fullmatch
-"""An ack as our clients write it; any other goes to the decoder."""
-RECEIVED = (cmd.Ack, cmd.PingUp, cmd.PongUp)
 
 Answer = Callable[[], Awaitable[down.Down | None]]
 
 log = logging.getLogger("gateway.delivery")
 
 
-@dataclass(eq=False, kw_only=True)
-class Delivery:
-    """What all connections of a process share; `settings` are read at each use."""
-
-    store: Store
-    hub: Hub
-    roster: Roster
-    admission: Admission
-    control: Control
-    revocations: Revocations
-    tickets: Tickets
-    auth: Authenticator
-    addresses: Addresses = field(default_factory=Addresses)
-    settings: Settings = field(default_factory=Settings)
-    metrics: Metrics = field(default_factory=Metrics)
-    clock: Clock = time.monotonic
-    wall: Clock = time.time
-    new_id: Callable[[str], str] = random_id
-
-
 class Connection:
     """One client. `run` it once; everything else is called by hub and roster."""
 
     __slots__ = (
-        *("_before_hello", "_blocked_since", "_bucket", "_counts", "_failures", "_floods"),
-        *("_grant", "_in", "_lanes", "_malformed", "_outbox", "_peer", "_pinged_at"),
-        *("_subscriptions", "_told_expiring", "_visit", "client", "close_code", "id", "wake"),
+        *("_before_hello", "_blocked_since", "_counts", "_failures", "_identity", "_in", "_inbox"),
+        *("_lanes", "_outbox", "_peer", "_pinged_at", "_subscriptions"),
+        *("client", "close_code", "id", "wake"),
     )
 
     def __init__(self, peer: Peer, delivery: Delivery, visit: Visit | None = None) -> None:
         self._peer = peer
         self._in = delivery
-        self._visit = visit or Visit()
-        settings, clock = delivery.settings, delivery.clock
+        self._inbox = Inbox(delivery)
+        self._identity = Identity(delivery, visit or Visit())
         self.id = delivery.new_id("x")
         self.client = ""
         self.close_code: int | None = None
         self.wake: Callable[[str], None] = _no_news
-        self._grant: Grant | None = None
         self._subscriptions: Subscriptions | None = None
         self._outbox: Outbox | None = None  # theirs
         self._counts = delivery.hub.counts
         self._lanes: Lanes | None = None
         self._before_hello: list[bytes] = []
-        # made for the first offence
-        self._malformed: Strikes | None = None
-        self._floods: Strikes | None = None
-        self._bucket = TokenBucket(settings.frames_per_s, settings.frames_burst, clock)
-        self._pinged_at = clock()
+        self._pinged_at = delivery.clock()
         self._blocked_since: float | None = None
-        self._told_expiring = False
         self._failures = 0  # of the broker, in answering this connection
 
     # --- the reader
@@ -140,7 +92,7 @@ class Connection:
             self._counts.report(metrics)
             metrics.connections.dec()
             metrics.closed(self.close_code or GONE)
-            principal = self._grant.principal if self._grant else None
+            principal = self.grant.principal if self.grant else None
             if principal is not None:
                 self._audit("disconnect", "ok", principal, code=self.close_code)
             roster.leave(self, principal, self.client)
@@ -158,7 +110,7 @@ class Connection:
     async def _read(self) -> None:
         try:
             async with asyncio.timeout(self._in.settings.hello_timeout_ms / 1000):
-                while self._grant is None:
+                while self.grant is None:
                     if not await self._receive():
                         return
         except TimeoutError:
@@ -173,8 +125,12 @@ class Connection:
         message = await self._peer.receive()
         if message is None or self.close_code is not None:
             return False
-        for frame in self._frames(message):
-            if isinstance(frame, cmd.Hello) and self._subscriptions is None and self._bucket.take():
+        for frame in self._inbox.frames(message):
+            if (
+                isinstance(frame, cmd.Hello)
+                and self._subscriptions is None
+                and self._inbox.takes(frame)
+            ):
                 await self._hello(frame)
             else:
                 self._frame(frame)
@@ -185,33 +141,19 @@ class Connection:
     def _heard(self, message: str | bytes) -> None:
         """Takes a message as it comes."""
         try:
-            if self._heard_ack(message):
-                return
-            for frame in self._frames(message):
+            subscriptions = self._subscriptions
+            if subscriptions is not None and self.close_code is None:
+                ack = self._inbox.ack(message)
+                if ack is not None:
+                    self._ack(subscriptions, *ack)
+                    return
+            for frame in self._inbox.frames(message):
                 if self.close_code is not None:
                     return
                 self._frame(frame)
         except Exception:  # the top of a callback
             log.exception("connection %s failed", self.id)
             self.close(1012)
-
-    def _heard_ack(self, message: str | bytes) -> bool:
-        """Takes a single ack, which is most of what comes up, if nothing is against it."""
-        subscriptions = self._subscriptions
-        if (
-            not isinstance(message, str)
-            or (ack := ACK(message)) is None
-            or subscriptions is None
-            or self.close_code is not None
-            or len(message) > self._in.settings.max_frame_bytes
-            or not self._bucket.take(SMALL_COST)
-        ):
-            return False
-        self._counts.frames_up += 1
-        self._counts.bytes_up += len(message)
-        session, seq = ack.groups()
-        self._ack(subscriptions, session, int(seq))
-        return True
 
     def _ack(self, subscriptions: Subscriptions, session: str, seq: int) -> None:
         try:
@@ -222,23 +164,8 @@ class Connection:
         if outbox.line or outbox.control_frames:
             self._in.hub.flush_soon(self)
 
-    def _frames(self, message: str | bytes) -> Iterator[cmd.AnyUp | ProtocolError]:
-        """One at a time: most of a flood is never looked at."""
-        up = self._counts
-        up.bytes_up += len(message)
-        if isinstance(message, bytes):
-            yield malformed("Frames are text, this message is binary.")
-            return
-        most, start = self._in.settings.max_frame_bytes, 0
-        while (end := message.find("\n", start)) >= 0:
-            up.frames_up += 1
-            yield decode_up(message[start:end], most)[0]
-            start = end + 1
-        up.frames_up += 1
-        yield decode_up(message[start:] if start else message, most)[0]
-
     def _frame(self, frame: cmd.AnyUp | ProtocolError) -> None:
-        if not self._bucket.take(SMALL_COST if isinstance(frame, RECEIVED) else 1):
+        if not self._inbox.takes(frame):
             self._flood(frame)
         elif isinstance(frame, ProtocolError):
             self._refuse(frame)
@@ -249,19 +176,13 @@ class Connection:
 
     def _flood(self, frame: cmd.AnyUp | ProtocolError) -> None:
         self._send(error_frame(_echo(ProtocolError("rate.limited"), frame)))
-        if self._floods is None:
-            self._floods = Strikes(FLOOD_LIMIT, FLOOD_WITHIN_S, self._in.clock)
-        if self._floods.strike():
+        if self._inbox.flooded():
             self.close(4479)
 
     def _refuse(self, error: ProtocolError) -> None:
         """A frame that could not be read, or not here."""
         self._send(error_frame(error))
-        if error.code != "frame.malformed":
-            return
-        if self._malformed is None:
-            self._malformed = Strikes(MALFORMED_LIMIT, MALFORMED_WITHIN_S, self._in.clock)
-        if self._malformed.strike():
+        if error.code == "frame.malformed" and self._inbox.misread():
             self.close(4400)
 
     # --- hello
@@ -272,7 +193,7 @@ class Connection:
             self.close(1012)
             return
         try:
-            grant = await self._granted(hello.token)
+            grant = await self._identity.shown(hello.token)
         except ProtocolError as error:
             self._send(error_frame(error))
             self.close(CLOSES_FOR.get(error.code, 4401))
@@ -285,8 +206,8 @@ class Connection:
             self._audit("connect", "refused", grant.principal, code=4480)
             self.close(4480)
             return
-        self._grant = grant
-        self._visit.known()
+        self._identity.grant = grant
+        self._identity.visit.known()
         self._audit("connect", "ok", grant.principal)
         if hello.client:
             tell = partial(self._in.control.supersede, grant.principal, self.client, place)
@@ -317,20 +238,6 @@ class Connection:
                 options, options.session, partial(self._subscriptions.subscribe, options, None)
             )
 
-    async def _granted(self, token: str | None) -> Grant:
-        """By the token of the hello, or else by the handshake; both are of one principal."""
-        invited = self._visit.invited
-        if token is None and invited is not None:
-            self._in.revocations.check(invited)
-            return invited
-        grant = await self._identify(token)
-        if invited is not None and grant.principal != invited.principal:
-            raise ProtocolError("auth.forbidden")
-        return grant
-
-    async def _identify(self, token: str | None) -> Grant:
-        return await identify(self._in.auth, self._in.addresses, token, self._visit.address)
-
     def _audit(
         self,
         action: audit.Action,
@@ -344,7 +251,7 @@ class Connection:
             principal,
             client=self.client,
             connection=self.id,
-            address=self._visit.address or None,
+            address=self._identity.visit.address or None,
             code=code,
         )
 
@@ -432,14 +339,12 @@ class Connection:
             raise
 
     async def _refresh(self, frame: cmd.AuthRefresh) -> down.Ok | None:
-        assert self._grant is not None
         assert self._subscriptions is not None
-        grant = await self._identify(frame.token)
-        if grant.principal != self._grant.principal:
+        grant = await self._identity.refreshed(frame.token)
+        if grant is None:
             self._send(error_frame(ProtocolError("auth.forbidden", id=frame.id)))
             self.close(4403)
             return None
-        self._grant, self._told_expiring = grant, False
         self._subscriptions.allow(grant)
         return down.Ok(id=frame.id)
 
@@ -501,7 +406,7 @@ class Connection:
         elif now - self._blocked_since > settings.write_timeout_ms / 1000:
             self.close(4458)
             return
-        if self._subscriptions is None or self._grant is None:
+        if self._subscriptions is None:
             return
         if self._subscriptions.tick(now, settings.ack_timeout_ms / 1000):
             self.close(4458)
@@ -509,22 +414,20 @@ class Connection:
         if now - self._pinged_at >= settings.heartbeat_ms / 1000:
             self._pinged_at = now
             self._send(encode(down.Ping()))
-        if self._grant.expires_at is not None:
-            self._watch_token(self._grant.expires_at - self._in.wall())
-        self._in.hub.flush_soon(self)
-
-    def _watch_token(self, left_s: float) -> None:
-        if left_s <= -EXPIRED_S:
-            self._send(error_frame(ProtocolError("auth.expired")))
+        try:
+            expiring = self._identity.expiring()
+        except ProtocolError as error:
+            self._send(error_frame(error))
             self.close(4401)
-        elif left_s <= EXPIRING_S and not self._told_expiring:
-            self._told_expiring = True
-            self._send(encode(down.AuthExpiring(in_ms=max(0, int(left_s * 1000)))))
+            return
+        if expiring is not None:
+            self._send(encode(expiring))
+        self._in.hub.flush_soon(self)
 
     @property
     def grant(self) -> Grant | None:
         """What it may do; None before hello."""
-        return self._grant
+        return self._identity.grant
 
     @property
     def slow(self) -> bool:

@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket
 
 from gateway import audit
 from gateway.auth import Grant
-from gateway.delivery.connection import Delivery
+from gateway.delivery.delivery import Delivery
 from gateway.delivery.identify import identify, measured
 from gateway.delivery.revocations import Revoke, revoke
 from gateway.delivery.tickets import TTL_S

@@ -3,7 +3,7 @@
 from starlette.requests import Request
 
 from gateway.auth import Grant
-from gateway.delivery.connection import Delivery
+from gateway.delivery.delivery import Delivery
 from gateway.delivery.identify import identify
 from gateway.transports.answers import bearer
 from gateway.transports.proxies import address_of

@@ -18,7 +18,7 @@ from gateway import audit
 from gateway.auth import Grant
 from gateway.broker.base import Share
 from gateway.delivery.answers import carry_out
-from gateway.delivery.connection import Delivery
+from gateway.delivery.delivery import Delivery
 from gateway.delivery.refusal import refusal
 from gateway.delivery.subscriptions import granted
 from gateway.sessions.store import Origin

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from gateway import audit
 from gateway.auth import Grant
 from gateway.delivery.addresses import Visit
-from gateway.delivery.connection import Delivery
+from gateway.delivery.delivery import Delivery
 from gateway.delivery.lanes import Job, Lanes
 from gateway.delivery.refusal import refusal
 from gateway.delivery.subscriptions import Subscriptions

@@ -14,7 +14,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway.delivery.addresses import Visit
-from gateway.delivery.connection import Connection, Delivery
+from gateway.delivery.connection import Connection
+from gateway.delivery.delivery import Delivery
 from gateway.delivery.peer import Heard, Peer
 from gateway.delivery.refusal import refusal
 from gateway.transports.access import invited, offered_protocols

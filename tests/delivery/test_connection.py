@@ -560,7 +560,7 @@ async def test_a_bug_of_ours_ends_one_connection_alone(
     async with connected(inside) as other, connected(inside) as page:
         members = [m for m in inside.delivery.roster._members if isinstance(m, Connection)]
         (connection,) = [member for member in members if member._peer is page]
-        monkeypatch.setattr(connection, "_bucket", None)
+        monkeypatch.setattr(connection, "_inbox", None)
         page.say({"type": "ping"})
         await eventually(lambda: page.closed)
         assert page.closed == 1012

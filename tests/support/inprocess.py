@@ -21,8 +21,9 @@ from gateway.broker.base import Append, Broker
 from gateway.broker.memory import MemoryBroker
 from gateway.delivery.addresses import Addresses
 from gateway.delivery.admission import Admission
-from gateway.delivery.connection import Connection, Delivery
+from gateway.delivery.connection import Connection
 from gateway.delivery.control import Control
+from gateway.delivery.delivery import Delivery
 from gateway.delivery.hub import Hub
 from gateway.delivery.peer import Heard
 from gateway.delivery.resources import Resources

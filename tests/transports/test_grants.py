@@ -4,7 +4,7 @@ import pytest
 from starlette.requests import Request
 
 from gateway.auth import Grant
-from gateway.delivery.connection import Delivery
+from gateway.delivery.delivery import Delivery
 from gateway.settings import Settings
 from gateway.transports.grants import granted_to
 from protocol.errors import ProtocolError

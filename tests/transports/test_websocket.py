@@ -123,7 +123,7 @@ async def test_a_bug_of_ours_ends_one_connection_alone(
     async with Tab(url) as tab:
         (connection,) = inside.delivery.roster._members
         async with Tab(url) as other:
-            monkeypatch.setattr(connection, "_bucket", None)
+            monkeypatch.setattr(connection, "_inbox", None)
             await tab.send({"type": "ping"})
             assert await tab.wait_closed() == 1012
             await other.send({"type": "ping"})
