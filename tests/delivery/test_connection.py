@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import msgspec
 import pytest
 
 from gateway.auth import Grant
@@ -12,8 +11,8 @@ from gateway.broker.memory import MemoryBroker
 from gateway.delivery.connection import Connection
 from gateway.errors import BrokerUnavailable
 from gateway.settings import Settings
-from protocol.errors import ProtocolError
-from protocol.values import Detail, Principal
+from protocol.values import Principal
+from tests.delivery.doors import ANN_ANSWER, ANN_FULL, BOB, Doors
 from tests.sessions.replicas import Faults
 from tests.support.inprocess import (
     DEV,
@@ -25,26 +24,6 @@ from tests.support.inprocess import (
     in_process,
 )
 from tests.support.waiting import eventually
-
-
-class Doors:
-    """Tokens `<tenant>/<subject>/<detail>/<expires_at>`; anything else is refused."""
-
-    async def authenticate(self, token: str | None) -> Grant:
-        if token is None:
-            raise ProtocolError("auth.required")
-        try:
-            tenant, subject, detail, expires = token.split("/")
-        except ValueError:
-            raise ProtocolError("auth.invalid") from None
-        return Grant(
-            Principal(tenant, subject),
-            msgspec.convert(detail, Detail),
-            float(expires) if expires else None,
-        )
-
-
-ANN_FULL, ANN_ANSWER, BOB = "acme/ann/full/", "acme/ann/answer/", "acme/bob/full/"
 
 
 @pytest.fixture

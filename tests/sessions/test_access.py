@@ -7,8 +7,7 @@ import pytest
 from msgspec import structs
 
 from gateway.auth import Grant
-from gateway.broker.base import Asker, Broker, Loaded, Share
-from gateway.broker.memory import MemoryBroker
+from gateway.broker.base import Share
 from gateway.sessions.access import (
     Action,
     Facts,
@@ -20,8 +19,6 @@ from gateway.sessions.access import (
     principal_of,
     subject_of,
 )
-from gateway.sessions.draft import Origin
-from gateway.sessions.store import Store
 from protocol import commands as cmd
 from protocol.errors import ProtocolError
 from protocol.values import Principal
@@ -106,51 +103,3 @@ def test_names_come_back() -> None:
         assert principal_of(key) == principal
         assert subject_of(key) == principal.subject
         assert grant_of(key).principal == principal
-
-
-# --- an authorizer of one's own, by the store
-
-
-class Support(Ownership):
-    """Subjects whose name begins with `support-` may read their whole tenant."""
-
-    def allows(self, grant: Grant, action: Action, facts: Facts) -> bool:
-        helps = grant.principal.subject.startswith("support-")
-        return super().allows(grant, action, facts) or (helps and action == "read")
-
-
-class Counting(MemoryBroker):
-    loads = 0
-
-    async def load(self, session: str, **options: typing.Any) -> Loaded:
-        self.loads += 1
-        return await super().load(session, **options)
-
-
-async def made(broker: Broker, **options: typing.Any) -> Store:
-    store = Store(broker, **options)
-    create = cmd.SessionCreate(id="k", agent="scripted", session="s_1", metadata={"a": 1})
-    await store.submit(create, Origin(Grant(ANN, "full"), ""))
-    return store
-
-
-async def test_an_authorizer_may_let_more_in() -> None:
-    store = await made(MemoryBroker(), authorizer=Support())
-    helper = Grant(Principal("acme", "support-1"), "full")
-    assert (await store.load("s_1", helper)).state.metadata == {"a": 1}
-    with pytest.raises(ProtocolError, match=r"auth\.forbidden"):
-        await store.submit(cmd.MessageSend(id="k", session="s_1", content="x"), Origin(helper, ""))
-    for stranger in (Grant(BOB, "full"), Grant(Principal("evil", "support-1"), "full")):
-        with pytest.raises(ProtocolError, match=r"session\.not_found"):
-            await store.load("s_1", stranger)
-
-
-async def test_a_stranger_costs_one_load_and_gets_nothing() -> None:
-    broker = Counting()
-    store = await made(broker)
-    loaded = await broker.load("s_1", asker=Asker(owner_key(BOB)))
-    assert (loaded.withheld, loaded.snapshot, loaded.events) == (True, None, ())
-    broker.loads = 0
-    with pytest.raises(ProtocolError, match=r"session\.not_found"):
-        await store.load("s_1", Grant(BOB, "full"))
-    assert broker.loads == 1

@@ -1,7 +1,5 @@
 """Commands on one replica: created, found, answered once, listed, ticked, deleted."""
 
-import asyncio
-
 import pytest
 
 from gateway.auth import Grant
@@ -9,7 +7,6 @@ from gateway.broker.memory import MemoryBroker
 from gateway.errors import BrokerUnavailable, Conflict, SessionMissing
 from gateway.sessions import inputs
 from gateway.sessions.access import not_found, owner_key
-from gateway.sessions.cache import SessionCache
 from gateway.sessions.draft import Origin, Rules
 from gateway.sessions.ids import derived_id
 from gateway.sessions.loading import Snapshots
@@ -252,31 +249,6 @@ async def test_a_request_that_was_lost_changes_nothing(store: Store) -> None:
     assert (await send(shaky, name, id="k_1")).seq == 4
 
 
-async def test_who_waited_while_the_broker_failed_is_told_at_once(store: Store) -> None:
-    faults = Faults(store.broker)
-    shaky = Store(faults.broker)
-    name = await created(store)
-    silence = asyncio.Event()
-
-    async def hang() -> None:
-        await silence.wait()
-        raise BrokerUnavailable("no answer")
-
-    async def fail(number: int) -> None:
-        with pytest.raises(BrokerUnavailable):
-            await update(shaky, name, number=number)
-
-    faults.on_append.append(hang)
-    async with asyncio.TaskGroup() as group:
-        for number in range(3):
-            group.create_task(fail(number))
-        await eventually(lambda: faults.appends)
-        silence.set()
-    assert len(faults.appends) == 1
-    await update(shaky, name, number=3)
-    await assert_true(shaky, name)
-
-
 # --- conflicts
 
 
@@ -317,17 +289,6 @@ async def test_a_session_deleted_in_between_is_not_found(replicas: Replicas) -> 
     stop = cmd.SessionDelete(id="k_1", session=name)
     faults.on_append.append(lambda: replicas.b.submit(stop, origin()))
     assert await send_refused(store, name) == "session.not_found"
-
-
-async def test_another_incarnation_of_the_log_is_loaded_anew() -> None:
-    broker = MemoryBroker()
-    store = Store(broker)
-    name = await created(store)
-    await update(store, name, a=1)
-    broker._sessions[name].epoch = "e_other"
-    await update(store, name, b=2)
-    session = await store.load(name, DEV)
-    assert (session.state.epoch, session.state.metadata) == ("e_other", {"a": 1, "b": 2})
 
 
 async def test_an_epoch_that_changes_under_the_append() -> None:
@@ -598,27 +559,6 @@ async def test_the_end_of_a_run_leaves_a_snapshot_to_load_from(store: Store) -> 
         await assert_true(reader, name)
     await send(Store(store.broker), name)
     await assert_true(trimming, name)
-
-
-async def test_a_cached_session_that_the_log_left_behind_is_loaded_anew(
-    replicas: Replicas,
-) -> None:
-    name = await created(replicas.a)
-    await replicas.a.load(name, DEV)
-    trimming = Store(replicas.b.broker, snapshots=Snapshots(replicas.b.broker, keep_events=0))
-    await send(trimming, name)
-    await trimming.submit(interrupt(name), origin())
-    await update(trimming, name, a=1)
-    await assert_true(replicas.a, name)
-
-
-async def test_a_store_without_room_for_caching_works(store: Store) -> None:
-    tiny = Store(store.broker, cache=SessionCache(max_bytes=0))
-    names = [await created(tiny) for _ in range(3)]
-    for name in names:
-        await send(tiny, name)
-    for name in names:
-        await assert_true(tiny, name)
 
 
 async def test_appended_events_are_counted(store: Store) -> None:
