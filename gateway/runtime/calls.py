@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.runtime.failures import NotJsonError, ToolError
+from gateway.runtime.history import arguments_of
 from gateway.runtime.keeper import Keeper
 from gateway.runtime.plain import checked, plain
 from gateway.runtime.tools import NotBegunError, ServerTool, ToolResult, failed
@@ -23,6 +24,9 @@ from protocol.values import ErrorInfo, FilePart, Target, Tool
 OUTCOME_UNKNOWN = ErrorInfo(
     "tool.outcome_unknown", "The worker was lost during the call; it may have taken effect."
 )
+
+
+GIVEN_UP = ErrorInfo("tool.cancelled", "The agent did not wait for the call any longer.")
 
 
 class CallResult(Struct, frozen=True, kw_only=True):
@@ -59,7 +63,7 @@ class Calls:
         self._metrics = metrics
         self._clock = clock
         # Server calls that a lost attempt may have begun.
-        self._doubtful = frozenset(keeper.ledger.open_calls) if lost else frozenset[str]()
+        self._doubtful = frozenset(_requested(keeper)) if lost else frozenset[str]()
         # Server calls whose function runs now.
         self._under_way: set[str] = set()
 
@@ -108,9 +112,7 @@ class Calls:
             call
             for call in self._keeper.ledger.open_calls
             if (call in self._under_way or call in self._doubtful)
-            and (known := state.calls[call]).target == "server"
-            and known.status == "requested"
-            and not self._may_repeat(known.name)
+            and not self._may_repeat(state.calls[call].name)
         ]
 
     def _may_repeat(self, name: str) -> bool:
@@ -131,7 +133,17 @@ class Calls:
         return [self._result(c) for c in calls]
 
     async def _serve(self, call: str) -> None:
-        """Executes one server call once it is requested; consent may come first."""
+        """One server call, to its end: also when the agent does not wait for it any more."""
+        try:
+            await self._carry_out(call)
+        except asyncio.CancelledError:
+            if not self._keeper.recorder.closed:
+                await self._keeper.recorder.step(inputs.ServerResult(call=call, error=GIVEN_UP))
+                self._under_way.discard(call)
+            raise
+
+    async def _carry_out(self, call: str) -> None:
+        """Executes a call once it is requested; consent may come first."""
         await self._keeper.until(_offered(call), [call])
         known = self._keeper.state.calls[call]
         if known.status == "completed":
@@ -169,7 +181,7 @@ class Calls:
         return CallResult(
             call=call,
             name=known.name,
-            arguments=known.arguments,
+            arguments=arguments_of(self._keeper.state, known),
             output=known.output,
             error=known.error,
             files=known.files,
@@ -183,6 +195,12 @@ def _answer(call: str, result: ToolResult) -> inputs.ServerResult:
         return checked(step, "result")
     except NotJsonError as error:
         return inputs.ServerResult(call=call, error=failed(str(error)).error)
+
+
+def _requested(keeper: Keeper) -> list[str]:
+    """The server calls that whoever has the run may execute: not those that wait for consent."""
+    calls = (keeper.state.calls[c] for c in keeper.ledger.open_calls)
+    return [c.id for c in calls if c.target == "server" and c.status == "requested"]
 
 
 def _closed(calls: Sequence[str]) -> Callable[[Session], bool]:

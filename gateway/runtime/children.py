@@ -5,6 +5,7 @@ the timers, not here.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -13,8 +14,12 @@ from gateway.auth import Grant
 from gateway.broker.base import News
 from gateway.errors import BrokerUnavailable
 from gateway.sessions.access import grant_of
+from gateway.sessions.draft import Origin
+from gateway.sessions.ids import derived_id
 from gateway.sessions.session import Session
 from gateway.sessions.store import Store
+from protocol.commands import RunInterrupt
+from protocol.errors import ProtocolError
 from protocol.values import ErrorInfo
 
 RETRY_S = 0.5
@@ -62,6 +67,27 @@ async def ended(store: Store, parent: Session, session: str, run: str) -> ChildR
                 pass
     finally:
         store.broker.unfollow(session, news)
+
+
+async def is_over(store: Store, parent: Session, run: str) -> bool:
+    """Whether the parent's own run has ended: nobody finds this child again."""
+    try:
+        state = (await store.load(parent.state.session, grant_of(parent.owner))).state
+    except BrokerUnavailable:
+        return False
+    except ProtocolError:  # deleted
+        return True
+    known = state.run_of(run)
+    return known is None or not known.live
+
+
+async def stop(store: Store, parent: Session, session: str, run: str | None = None) -> None:
+    """Interrupts a child whose result nobody waits for; it may have ended, or never begun."""
+    command = RunInterrupt(
+        id=derived_id("k", session, run or "", "abandoned"), session=session, run=run
+    )
+    with suppress(BrokerUnavailable, ProtocolError):
+        await store.submit(command, Origin(grant_of(parent.owner), ""))
 
 
 class _Bell:

@@ -25,6 +25,7 @@ from gateway.runtime.writer import MessageWriter
 from gateway.sessions import inputs
 from gateway.sessions.draft import NewId
 from gateway.sessions.ids import derived_id
+from gateway.sessions.session import digest
 from gateway.sessions.store import Store
 from protocol import events as ev
 from protocol.model import Run
@@ -84,6 +85,8 @@ class RunContext:
         self._seen: set[str] = set()
         # Messages of this run that this attempt has made or passed, for a replayed agent.
         self._own: list[str] = []
+        # Approvals of earlier attempts whose answer this one has not had.
+        self._unheard = [] if hold.replay is not None else list(hold.keeper.ledger.asked)
         self._children = 0
 
     # --- what there is
@@ -218,9 +221,9 @@ class RunContext:
         await self._end_open()
         asked = plain(arguments, "arguments")
         title = clean(title)
-        committed = self._replay.approval(title, asked)
-        approval = self._hold.new_id("ap") if committed is None else committed.id
-        if committed is None:
+        approval = self._asked_before(title, asked)
+        if approval is None:
+            approval = self._hold.new_id("ap")
             await self._recorder.step(
                 inputs.AskApproval(approval=approval, title=title, arguments=asked)
             )
@@ -237,7 +240,10 @@ class RunContext:
         )
 
     async def start_child(self, agent: str, input: Any = None) -> ChildResult:  # noqa: A002
-        """A run of another agent in a session of its own; returns when it has ended."""
+        """A run of another agent in a session of its own; returns when it has ended.
+
+        Who stops waiting (`asyncio.timeout`) stops the child.
+        """
         await self._end_open()
         given = plain(input, "input")
         self._children += 1
@@ -246,11 +252,22 @@ class RunContext:
         if committed is None:
             await self._keeper.lease.ready()
             child = self._child_id()
-            session, run = await children.start(store, parent, agent, given, child)
-            await self._child_step(session, run, agent, "started")
+            try:
+                session, run = await children.start(store, parent, agent, given, child)
+                await self._child_step(session, run, agent, "started")
+            except asyncio.CancelledError:
+                if not self._recorder.closed or await children.is_over(store, parent, self.id):
+                    await children.stop(store, parent, child)
+                raise
         else:
             session, run = committed.session, committed.run
-        result = await children.ended(store, parent, session, run)
+        try:
+            result = await children.ended(store, parent, session, run)
+        except asyncio.CancelledError:
+            if not self._recorder.closed:
+                await children.stop(store, parent, session, run)
+                await self._child_step(session, run, agent, "cancelled")
+            raise
         if committed is None or not committed.ended:
             await self._child_step(session, run, agent, result.status)
         return result
@@ -356,6 +373,22 @@ class RunContext:
         if self._recorder.full:
             await self._recorder.room()
         self._recorder.fact(event)
+
+    def _asked_before(self, title: str, arguments: Any) -> str | None:
+        """The same question of an earlier attempt, answered or not.
+
+        An agent that resumes by history asks again what it asked since its newest message.
+        """
+        committed = self._replay.approval(title, arguments)
+        if committed is not None:
+            return committed.id
+        state, shown = self._keeper.state, self._keeper.ledger.shown
+        for approval in self._unheard:
+            known = state.approvals.get(approval)
+            if known and known.title == title and shown.get(approval) == digest(arguments):
+                self._unheard.remove(approval)
+                return approval
+        return None
 
     def _child_id(self) -> str:
         """Of a replayed agent the same in each attempt: a lost one may have made the child."""

@@ -28,6 +28,7 @@ from gateway.errors import (
 from gateway.runtime.agent import Agent
 from gateway.runtime.beat import Beat
 from gateway.runtime.calls import OUTCOME_UNKNOWN, Calls
+from gateway.runtime.children import stop as stop_child
 from gateway.runtime.context import Hold, RunContext
 from gateway.runtime.failures import AgentError
 from gateway.runtime.keeper import Ear, End, Keeper
@@ -219,7 +220,18 @@ class Execution:
         return RunContext(hold)
 
     async def _settle(self) -> None:
-        """Every call has a result, and every question an answer, before the next model call."""
+        """Every call has a result before the next model call, and no child is left to itself."""
+        for child in list(self._keeper.ledger.children.values()):
+            session = self._attempt.session
+            await stop_child(self._store, session, child.session, child.run)
+            step = inputs.ChildStep(
+                child_session=child.session,
+                child_run=child.run,
+                agent=child.agent,
+                call=child.call,
+                status="cancelled",
+            )
+            await self._keeper.recorder.step(step)
         await self._calls.results(list(self._keeper.ledger.open_calls))
 
     async def _children(self, run: str) -> list[CommittedChild]:

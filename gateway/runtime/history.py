@@ -82,7 +82,7 @@ def _message(state: StateData, message: Message, run: Run) -> HistoryMessage:
             call = state.calls.get(part.call)
             if call is None or call.status != "completed":
                 continue
-            calls.append(_call(call, part.provider))
+            calls.append(_call(state, call, part.provider))
         parts.append(part)
     return HistoryMessage(
         id=message.id,
@@ -96,16 +96,25 @@ def _message(state: StateData, message: Message, run: Run) -> HistoryMessage:
     )
 
 
-def _call(call: Call, provider: Any) -> HistoryCall:
+def _call(state: StateData, call: Call, provider: Any) -> HistoryCall:
     return HistoryCall(
         id=call.id,
         name=call.name,
-        arguments=parsed(call.arguments),
+        arguments=arguments_of(state, call),
         provider=provider,
         output=call.output,
         error=call.error,
         files=call.files,
     )
+
+
+def arguments_of(state: StateData, call: Call) -> Any:
+    """What a call was asked for; of one that was denied, what a person was shown."""
+    if call.arguments == "":
+        for approval in state.approvals.values():
+            if approval.call == call.id:
+                return approval.arguments
+    return parsed(call.arguments)
 
 
 def parsed(arguments: Any) -> Any:

@@ -50,8 +50,8 @@ class Replay:
         self._children = list(children)[::-1]
         # approval -> digest of the arguments that a person was shown
         self._shown = shown or {}
-        # calls whose arguments a person may have edited -> the approval
-        self._asked = {a.call: a.id for a in approvals if a.decision == "approve"}
+        # call that a person was asked about -> the approval
+        self._asked = {a.call: a.id for a in approvals}
         self.diverged: DivergedError | None = None
 
     @property
@@ -83,8 +83,9 @@ class Replay:
     def compare(self, found: Sequence[Call], wanted: Sequence[tuple[str, Any]]) -> None:
         """Raises `DivergedError` unless they are the same calls.
 
-        Arguments that a person edited before they approved are not the agent's any more, so
-        those of a call that was asked about are compared with what was shown.
+        Arguments that a person edited before they approved are not the agent's any more, and those
+        of a denied call were never requested: both are compared with what was shown. Of a call that
+        could not be offered there are none.
         """
         same = len(found) == len(wanted) and all(
             call.name == name and self._same_arguments(call, arguments)
@@ -95,9 +96,9 @@ class Replay:
 
     def _same_arguments(self, call: Call, arguments: Any) -> bool:
         approval = self._asked.get(call.id)
-        if approval is None:
-            return parsed(call.arguments) == arguments
-        return self._was_shown(approval, arguments)
+        if approval is not None:
+            return self._was_shown(approval, arguments)
+        return call.arguments == "" or parsed(call.arguments) == arguments
 
     def _was_shown(self, approval: str, arguments: Any) -> bool:
         """Consent is to the arguments that were shown; True where that is not known any more."""

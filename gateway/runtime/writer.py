@@ -330,10 +330,8 @@ class MessageWriter:
     def _arguments(self, call: CallWriter) -> tuple[dict[str, Any], ErrorInfo | None]:
         """The arguments, and why the call cannot be offered, if so."""
         refusal = self._calls.refusal(call.name)
-        if refusal is not None:
-            return {}, refusal
         try:
-            return call.parsed(), None
+            return call.parsed(), refusal
         except ValueError as error:
             text = f"The arguments of {call.name} are not valid: {error}."
-            return {}, ErrorInfo("tool.failed", text)
+            return {}, refusal or ErrorInfo("tool.failed", text)

@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.sessions.closing import cancel_run, make_way
 from gateway.sessions.draft import Decision, Draft, Origin
+from gateway.sessions.session import same_json
 from gateway.sessions.sizes import check_log, check_metadata, check_queue, check_tools
 from protocol import commands as cmd
 from protocol import events as ev
@@ -37,8 +38,8 @@ def change(draft: Draft, changes: Metadata | None, tools: list[Tool] | None) -> 
     """`session.updated`, if anything becomes different."""
     state = draft.state
     metadata = None if changes is None else merged(state.metadata, changes)
-    metadata = None if metadata == state.metadata else metadata
-    tools = None if tools == state.tools else tools
+    metadata = None if same_json(metadata, state.metadata) else metadata
+    tools = None if same_json(tools, state.tools) else tools
     if metadata is not None or tools is not None:
         draft.add(ev.SessionUpdated(time=draft.time, metadata=metadata, tools=tools))
 

@@ -11,11 +11,12 @@ from gateway.sessions.by_client import check_url
 from gateway.sessions.by_time import expire
 from gateway.sessions.closing import announce_wait
 from gateway.sessions.draft import Decision, Draft, Origin
+from gateway.sessions.session import same_json
 from protocol import commands as cmd
 from protocol import events as ev
 from protocol.errors import ProtocolError
 from protocol.state import Approval, Call
-from protocol.values import ErrorInfo, Progress
+from protocol.values import ErrorInfo, Progress, time_seconds
 
 DEFAULT_TIMEOUT_MS = 120_000
 DEFAULT_LEASE_MS = 15_000
@@ -24,10 +25,8 @@ DEFAULT_LEASE_MS = 15_000
 def claim(draft: Draft, command: cmd.ToolClaim, origin: Origin) -> Decision:
     """A tab wants to execute a call; a repeated claim of the holder is granted."""
     call = _open_call(draft, command.call)
-    if call.status == "claimed" and _is_its(draft, call, origin):
-        _progress(draft, call, command.progress)
-        return draft.done(lease_ms=_lease_ms(call))
-    _take(draft, call, origin)
+    if not _holds(draft, call, origin):
+        _take(draft, call, origin)
     _progress(draft, call, command.progress)
     return draft.done(lease_ms=_lease_ms(call))
 
@@ -75,7 +74,7 @@ def respond(draft: Draft, command: cmd.ApprovalRespond, origin: Origin) -> Decis
             time=draft.time,
             approval=approval.id,
             decision=command.decision,
-            arguments=None if arguments == approval.arguments else arguments,
+            arguments=None if same_json(arguments, approval.arguments) else arguments,
             reason=command.reason,
             by=origin.principal.subject,
             remember=(approved and command.remember) or None,
@@ -153,6 +152,13 @@ def _is_its(draft: Draft, call: Call, origin: Origin) -> bool:
     """Whether `call.client` is this tab: another subject may use the same client id."""
     holder = draft.ledger.open_calls[call.id].holder or subject_of(draft.session.owner)
     return call.client == origin.tab and holder == origin.principal.subject
+
+
+def _holds(draft: Draft, call: Call, origin: Origin) -> bool:
+    """Whether it is this tab's for long enough: it renews a third of the lease after the answer."""
+    if call.status != "claimed" or call.lease_until is None or not _is_its(draft, call, origin):
+        return False
+    return time_seconds(call.lease_until) - draft.now > _lease_ms(call) / 1000 / 2
 
 
 def _take(draft: Draft, call: Call, origin: Origin) -> None:

@@ -120,13 +120,20 @@ def request_calls(draft: Draft, step: inputs.RequestCalls) -> Decision:
 
 
 def server_result(draft: Draft, step: inputs.ServerResult) -> Decision:
-    """What a server tool gave; a late one changes nothing."""
+    """What a server tool gave; a late one changes nothing.
+
+    A call that the agent gives up while a person is asked ends with an error, and the question too.
+    """
     _live(draft)
     call = draft.session.open_call(step.call)
     if call is None:
         return draft.done()
-    if call.target != "server" or call.status != "requested":
+    asked = [a for a in draft.ledger.open_approvals if draft.state.approvals[a].call == call.id]
+    given_up = bool(asked) and step.error is not None
+    if call.target != "server" or not (call.status == "requested" or given_up):
         raise RuleBrokenError(f"Call {step.call} is not a requested server call.")
+    for approval in asked:
+        draft.add(ev.ApprovalResolved(time=draft.time, approval=approval, decision="cancelled"))
     draft.add(
         ev.ToolCallCompleted(time=draft.time, call=step.call, output=step.output, error=step.error)
     )

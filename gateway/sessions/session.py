@@ -53,6 +53,8 @@ class Ledger(Struct, kw_only=True):
     open_approvals: list[str] = []
     shown: dict[str, str] = {}
     """Approvals of runs that have not ended -> digest of the arguments a person was shown."""
+    asked: list[str] = []
+    """Approvals of no call that the live run asked for since its newest message, oldest first."""
     unread: list[str] = []
     """Steering messages that no `message.started` has read, oldest first."""
     born: dict[str, str] = {}
@@ -143,6 +145,11 @@ def digest(arguments: Any) -> str:
     return hashlib.blake2b(text, digest_size=12).hexdigest()
 
 
+def same_json(one: Any, other: Any) -> bool:
+    """Whether both are the same JSON: to Python alone 1 and true are equal."""
+    return digest(one) == digest(other)
+
+
 def _run_of(approval: Approval | None) -> str | None:
     return None if approval is None else approval.run
 
@@ -160,6 +167,7 @@ def _note(session: Session, event: ev.ControlEvent, busy: bool) -> None:
                 ledger.unread.append(message)
         case ev.MessageStarted(read=read):
             ledger.unread = [m for m in ledger.unread if m not in (read or ())]
+            ledger.asked = []
         case ev.MessageCompleted(status=status):
             if status == "discarded":
                 _forget_dropped(session)
@@ -171,8 +179,10 @@ def _note(session: Session, event: ev.ControlEvent, busy: bool) -> None:
             ledger.deleted = True
         case ev.RunChild():
             _note_child(ledger, event)
-        case ev.ApprovalRequested(approval=approval, arguments=arguments):
+        case ev.ApprovalRequested(approval=approval, arguments=arguments, call=call):
             ledger.open_approvals.append(approval)
+            if call is None:
+                ledger.asked.append(approval)
             ledger.shown[approval] = digest(arguments)
         case ev.ApprovalResolved(approval=approval):
             ledger.open_approvals = [a for a in ledger.open_approvals if a != approval]
@@ -203,6 +213,8 @@ def _note_run(session: Session, event: ev.ControlEvent) -> None:
         case ev.RunCompleted(run=run) | ev.RunFailed(run=run) | ev.RunCancelled(run=run):
             ledger.born.pop(run, None)
             ledger.begun_by.pop(run, None)
+            if session.state.live_run is None:
+                ledger.asked = []
             approvals = session.state.approvals
             for approval in [a for a in ledger.shown if _run_of(approvals.get(a)) in (run, None)]:
                 del ledger.shown[approval]

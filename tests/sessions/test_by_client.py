@@ -42,6 +42,13 @@ def test_an_update_without_a_change_stores_nothing() -> None:
     assert update(bench) == []
 
 
+def test_what_is_equal_to_python_alone_is_a_change() -> None:
+    bench = Bench(READ)
+    for value in (1, True, 1.0, "1"):
+        (updated,) = update(bench, metadata={"x": value})
+        assert repr(updated["metadata"]) == repr({"x": value})
+
+
 # --- session.delete
 
 

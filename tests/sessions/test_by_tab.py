@@ -93,6 +93,19 @@ def test_a_repeated_claim_of_the_holder_is_granted() -> None:
     assert wire(again.events) == [e("tool_call.progress", call="c_1", current=1, total=2)]
 
 
+def test_a_claim_repeated_late_renews() -> None:
+    """The tab counts its lease from the answer; what it is told must be true."""
+    bench = offered(READ)
+    bench.claim("c_1")
+    bench.clock.pass_(8)
+    again = bench.claim("c_1")
+    assert again.ok == {"lease_ms": 15000}
+    (event,) = wire(again.events)
+    assert event["type"] == "tool_call.claimed"
+    bench.clock.pass_(14)
+    assert bench.refused(bench.claiming("c_1"), "tab_B") == "tool.held"
+
+
 def test_a_renewal_of_nobody_is_a_claim() -> None:
     bench = offered(READ)
     assert wire(bench.command(bench.renewing("c_1")).events)[0]["type"] == "tool_call.claimed"
@@ -199,6 +212,14 @@ def asked(target: str = "client") -> Bench:
     bench.running()
     bench.calls(("rename_page", {"title": "Q1"}), target=target, approval=True)
     return bench
+
+
+def test_an_edit_from_true_to_1_is_an_edit() -> None:
+    bench = Bench(ASK)
+    bench.running()
+    bench.calls(("rename_page", {"force": True}), approval=True)
+    resolved = wire(bench.respond("ap_1", "approve", arguments={"force": 1}).events)[0]
+    assert resolved["arguments"] == {"force": 1}
 
 
 def test_an_approval_nobody_knows() -> None:

@@ -64,8 +64,9 @@ local function new_epoch(s, replid)
   s.seq = last
   s.entries = redis.call('XLEN', s.log)
   s.bytes = entry and tonumber(entry[2][10]) or s.bytes
-  -- A fence given in the lost tail must not be given again; the live attempt keeps its own.
-  s.jump = FENCE_JUMP
+  -- A fence given in the lost tail must not be given again; the live attempt keeps its own. The
+  -- time makes two fail-overs differ, of which the second lost what the first has written.
+  s.jump = s.jump + FENCE_JUMP + math.floor(time()) % FENCE_JUMP
   redis.call('HSET', s.meta, 'epoch', s.epoch, 'replid', replid, 'seq', s.seq,
     'entries', s.entries, 'bytes', s.bytes, 'jump', s.jump)
   if snap > 0 then

@@ -175,6 +175,19 @@ class TestRestart:
             assert again.fence > fence + 1000
             assert (await session.head()).fence == again.fence
 
+    async def test_nor_those_of_two_lost_tails(self, durable: KeyValueServer) -> None:
+        """The second loses what was claimed after the first."""
+        async with opened(durable.url) as broker:
+            session = await make(broker)
+            await session.append(claimable_at=0.0)
+            fence = (await session.claim(lease_s=0.0)).fence
+            for _ in range(2):
+                await durable.restart()
+                await back(session.head)
+            session.epoch = (await session.head()).epoch
+            await session.append("stop", raise_fence=True, claimable_at=0.0)
+            assert (await session.claim()).fence > fence + 2_000_000
+
     async def test_with_a_snapshot(self, durable: KeyValueServer) -> None:
         async with opened(durable.url) as broker:
             session = await make(broker, "1", "2", "3")
