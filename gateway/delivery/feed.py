@@ -55,8 +55,7 @@ class Entry:
         self.seq = seq
         if frame is None:
             body = _stripped(body)
-            # b"": an event that this version does not know and that holds a provider's data
-            frame = splice(body, session, seq) if body else b""
+            frame = splice(body, session, seq)
         self.body = body
         self.frame = frame
         self._event: Event | None = None
@@ -65,7 +64,7 @@ class Entry:
     @property
     def event(self) -> Event | None:
         """The event, or None if this version does not know its type."""
-        if self._event is None and self.body:
+        if self._event is None:
             self._event = decode_event(self.body)
         return self._event
 
@@ -93,13 +92,23 @@ class Entry:
         return self.frame if seen is event else splice(encode(seen), self.session, self.seq)
 
 
+class _Unknown(msgspec.Struct):
+    """All that is passed on of an event that holds a provider's data where nobody knows."""
+
+    type: str = ""
+    time: str = ""
+
+
+_unknown = msgspec.json.Decoder(_Unknown).decode
+
+
 def _stripped(body: bytes) -> bytes:
     """The body without a provider's private data, which leaves at no detail (docs/protocol.md)."""
     if PROVIDER not in body:
         return body
     event = decode_event(body)
-    if event is None:
-        return b""
+    if event is None:  # of a newer version: who sees everything still sees that it was there
+        return encode(_unknown(body))
     bare = without_provider(event)
     return body if bare is event else encode(bare)
 
@@ -189,7 +198,7 @@ class Feed:
         self.doubted = False
         self._head = b'{"session":"%b","seq":' % session.encode()
         self.ring = NO_EVENTS
-        """Frames for `full`, of which b"" hides its event. Only read elsewhere."""
+        """Frames for `full`. Only read elsewhere."""
         self._bytes = 0
         self._entries: dict[int, Entry] = {}  # seq -> entry, of those in the ring that were asked
         self.newest = NO_CHUNK  # the last that was made for `full`
@@ -284,7 +293,7 @@ class Feed:
                 frame = b"%b%d,%b" % (head, seq, body[1:])
             else:
                 bare = self._noted(body)
-                frame = b"%b%d,%b" % (head, seq, bare[1:]) if bare else b""
+                frame = b"%b%d,%b" % (head, seq, bare[1:])
             ring.append(frame)
             self._bytes += len(frame)
         if self._bytes > self._max_bytes or len(ring) > self._max_events:
@@ -406,8 +415,6 @@ class Feed:
 
     def _seen_by(self, view: View, seq: int, frame: bytes) -> bytes:
         """One frame as a view sees it. Nearly all are deltas: their kind decides."""
-        if not frame:
-            return frame
         peek = _peek(frame)
         if peek.type == "message.delta" and peek.kind in KINDS:
             return frame if KINDS[peek.kind] <= view.level else b""
@@ -416,7 +423,7 @@ class Feed:
     def _entry(self, seq: int, frame: bytes) -> Entry:
         entry = self._entries.get(seq)
         if entry is None:
-            body = b"{" + frame[len(self._head) + len(str(seq)) + 1 :] if frame else b""
+            body = b"{" + frame[len(self._head) + len(str(seq)) + 1 :]
             entry = self._entries[seq] = Entry(self.session, seq, body, frame)
         return entry
 

@@ -40,6 +40,7 @@ PAGE_EVENTS = 256
 EPOCHS_IN_A_ROW = 3
 
 Options = SubscriptionOptions | SessionSubscribe
+Fetch = Callable[[Subscription], Awaitable[None]]
 
 
 def granted(wish: Detail | None, grant: Grant) -> Detail:
@@ -80,7 +81,7 @@ class Subscriptions:
         self._all: dict[str, Subscription] = {}
         self._places: set[str] = set()  # sessions subscribed or about to be
         self._fetching: set[Subscription] = set()  # a job for it is in its lane
-        self._stuck: set[Subscription] = set()  # the broker was away; tried again at a tick
+        self._stuck: list[tuple[Subscription, Fetch]] = []  # broker away; again at a tick
         self._looked = clock()
         self.outbox = Outbox(self._need)
 
@@ -113,9 +114,9 @@ class Subscriptions:
 
     def tick(self, now: float, ack_timeout_s: float) -> bool:
         """A second has passed; True if a client acknowledges nothing, its window full."""
-        for subscription in self._stuck:
-            self.outbox.ready(subscription)
-        self._stuck.clear()
+        stuck, self._stuck = self._stuck, []
+        for subscription, fetch in stuck:
+            self._work(subscription.feed.session, partial(self._fetch, subscription, fetch))
         if now - self._looked >= LOOK_AGAIN_S:
             self._looked = now
             for subscription in self._all.values():
@@ -243,7 +244,6 @@ class Subscriptions:
         if (subscription := self._all.pop(session, None)) is not None:
             self._count(-1)
             self.outbox.forget(subscription)
-            self._stuck.discard(subscription)
             self._places.discard(session)
             self._hub.unfollow(session, self._subscriber)
 
@@ -252,7 +252,9 @@ class Subscriptions:
         self.grant = grant
         for session, subscription in self._all.items():
             self._doubt(subscription)
-            if granted(subscription.view.detail, grant) != subscription.view.detail:
+            view = subscription.view
+            if granted(view.detail, grant) != view.detail:
+                subscription.view = View(grant.detail, sorted(view.tools))  # from now on
                 self._work(session, partial(self._fetch, subscription, self._begin_anew))
 
     def look_again(self, session: str) -> None:
@@ -287,20 +289,19 @@ class Subscriptions:
             subscription.full_since = self._clock()
         elif need in (Need.LOG, Need.STATE) and subscription not in self._fetching:
             self._fetching.add(subscription)
-            job = self._read_page if need is Need.LOG else self._begin_anew
-            self._work(subscription.feed.session, partial(self._fetch, subscription, job))
+            fetch = self._read_page if need is Need.LOG else self._begin_anew
+            self._work(subscription.feed.session, partial(self._fetch, subscription, fetch))
 
-    async def _fetch(
-        self, subscription: Subscription, job: Callable[[Subscription], Awaitable[None]]
-    ) -> None:
+    async def _fetch(self, subscription: Subscription, fetch: Fetch) -> None:
+        """Carries one out for a subscription that is still there, again at a tick if it fails."""
         try:
             await self.outbox.room()
             if self._all.get(subscription.feed.session) is subscription:
-                await job(subscription)
+                await fetch(subscription)
                 if self._all.get(subscription.feed.session) is subscription:
                     self.outbox.ready(subscription)
         except BrokerError:
-            self._stuck.add(subscription)
+            self._stuck.append((subscription, fetch))
         finally:
             self._fetching.discard(subscription)
         self._hub.flush_soon(self._subscriber)

@@ -4,17 +4,22 @@ What they do when all is well is told by `test_connection`.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from gateway.auth import Grant
+from gateway.broker.base import Loaded
 from gateway.broker.memory import MemoryBroker
 from gateway.delivery import roster as roster_module
 from gateway.delivery.subscriptions import granted
 from gateway.errors import BrokerUnavailable
 from gateway.settings import Settings
+from protocol.events import MessageDelta
 from protocol.values import Detail, Principal
-from tests.support.inprocess import DEV, ManualClock, connected, delta, in_process
+from tests.delivery.doors import ANN_ANSWER, ANN_FULL, Doors
+from tests.support.inprocess import DEV, TIME, ManualClock, connected, delta, in_process
+from tests.support.waiting import eventually
 
 
 @pytest.mark.parametrize(
@@ -181,3 +186,68 @@ async def test_a_newer_token_that_is_not_for_a_session_ends_its_subscription() -
             await inside.append("s_2", delta("y"))
             await page.get("message.delta", session="s_2")
             assert not page.find("message.delta", session="s_1")
+
+
+class Loadless(MemoryBroker):
+    """No session can be loaded while `away`."""
+
+    away = False
+    asked = 0
+
+    async def load(self, session: str, **options: Any) -> Loaded:
+        if self.away:
+            self.asked += 1
+            raise BrokerUnavailable
+        return await super().load(session, **options)
+
+
+def thought(text: str) -> MessageDelta:
+    return MessageDelta(time=TIME, message="m_1", part=0, kind="thinking", delta=text)
+
+
+async def test_a_lower_detail_holds_at_once_and_its_state_comes_when_the_broker_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(roster_module, "TICK_S", 0.01)
+    broker = Loadless()
+    async with in_process(broker=broker, auth=Doors()) as inside:
+        await inside.create("s_1", Principal("acme", "ann"))
+        hello = {"token": ANN_FULL, "sessions": [{"session": "s_1"}]}
+        async with connected(inside, hello=hello) as page:
+            await page.get("subscribed", detail="full")
+            broker.away = True
+            page.say({"type": "auth.refresh", "id": "k_1", "token": ANN_ANSWER})
+            await page.get("ok", id="k_1")
+            await inside.append("s_1", thought("secret"), delta("hi", part=1))
+            await page.get("message.delta", delta="hi")
+            broker.away = False
+            await page.get("subscribed", detail="answer")
+            await inside.append("s_1", thought("secret"), delta("ho", part=1))
+            await page.get("message.delta", delta="ho")
+            assert {f["kind"] for f in page.find("message.delta")} == {"text"}
+
+
+async def test_a_subscription_that_was_replaced_does_not_come_back() -> None:
+    """It had something left to do when the broker was away."""
+    broker, clock = Loadless(), ManualClock()
+    async with in_process(broker=broker, clock=clock) as inside:
+        await inside.create("s_1")
+        hello = {"client": "tab_A", "sessions": [{"session": "s_1"}]}
+        async with connected(inside, hello=hello) as page:
+            await page.get("subscribed")
+            (member,) = inside.delivery.roster._members
+            broker.away = True
+            member.look_again("s_1")
+            await eventually(lambda: broker.asked)
+            broker.away = False
+            page.say(
+                {"type": "session.subscribe", "id": "k_2", "session": "s_1", "detail": "answer"}
+            )
+            await page.get("subscribed", detail="answer")
+            await inside.append("s_1", thought("secret"), delta("hi", part=1))
+            await page.get("message.delta", delta="hi")
+            clock.now += 1
+            member.tick(clock.now)
+            page.say({"type": "ping"})
+            await page.get("pong")
+            assert [f["kind"] for f in page.find("message.delta")] == ["text"]

@@ -15,6 +15,7 @@ import { GatewayError } from './errors.js';
 import { makeId as randomId } from './ids.js';
 import { outcome, streamed } from './run.js';
 import { Session } from './session.js';
+import { tellAll } from './tell.js';
 import { ToolRunner } from './tools.js';
 import { socketUrl } from './url.js';
 
@@ -331,13 +332,9 @@ export class GatewayClient {
         return undefined;
       case 'status':
         this.connection = effect;
-        for (const listener of this.#listeners) listener(effect);
-        return undefined;
+        return tellAll(this.#listeners, this.clock, effect);
       case 'problem':
-        for (const listener of this.#problemListeners) {
-          listener(GatewayError.fromFrame(effect.frame));
-        }
-        return undefined;
+        return tellAll(this.#problemListeners, this.clock, GatewayError.fromFrame(effect.frame));
     }
   }
 
@@ -398,7 +395,7 @@ export class GatewayClient {
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       const problem = new GatewayError('auth.expired', `The token was not renewed: ${message}`);
-      for (const listener of this.#problemListeners) listener(problem);
+      tellAll(this.#problemListeners, this.clock, problem);
     }
   }
 

@@ -9,6 +9,7 @@ import { deadline, limited, onAbort } from './abort.js';
 import { SessionCommands } from './commands.js';
 import { GatewayError } from './errors.js';
 import { EventStream } from './events.js';
+import { tellAll } from './tell.js';
 import { updatesOf, whole } from './whole.js';
 
 /** @typedef {import('./types.js').SessionState} SessionState */
@@ -145,7 +146,7 @@ export class SessionHearing extends SessionCommands {
    * @param {SessionState} state after it
    */
   tell(event, state) {
-    for (const listener of this.#eventListeners) listener(event, state);
+    tellAll(this.#eventListeners, this.port.clock, event, state);
     for (const stream of this.#streams) stream.put(event, state);
     this.changed();
   }
@@ -180,23 +181,8 @@ export class SessionHearing extends SessionCommands {
     this.#changing = true;
     queueMicrotask(() => {
       this.#changing = false;
-      for (const watcher of this.#watchers) isolated(watcher, this.port.clock);
+      tellAll(this.#watchers, this.port.clock);
     });
-  }
-}
-
-/**
- * One that throws must not keep the others from being called.
- * @param {() => void} watcher
- * @param {import('./types.js').Clock} clock
- */
-function isolated(watcher, clock) {
-  try {
-    watcher();
-  } catch (error) {
-    clock.setTimeout(() => {
-      throw error;
-    }, 0);
   }
 }
 

@@ -11,6 +11,7 @@ import { Older } from './older.js';
 import { Outcomes } from './outcomes.js';
 import { shown } from './outgoing.js';
 import { apply } from './state.js';
+import { tellAll } from './tell.js';
 import { built } from './tool.js';
 import { ANY, wireTool } from './tools.js';
 import { textOf } from './whole.js';
@@ -79,7 +80,7 @@ export class Session extends SessionHearing {
     this.notify = port.batched(() => {
       this.tidy();
       this.snapshot = this.#draw();
-      for (const listener of this.#listeners) listener();
+      tellAll(this.#listeners, port.clock);
     });
     this.subscribe = this.subscribe.bind(this);
     this.getSnapshot = this.getSnapshot.bind(this);

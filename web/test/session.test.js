@@ -147,6 +147,27 @@ test('a watcher that throws keeps nobody else from hearing', async () => {
   await assert.rejects(clock.advance(0), /mine/);
 });
 
+test('a listener that throws keeps nobody else from hearing, not even of the end', async () => {
+  const { session, clock } = handle();
+  session.reset(stateOf({ seq: 4 }), 'full');
+  /** @type {string[]} */
+  const heard = [];
+  session.onEvent(() => {
+    throw new Error('mine');
+  });
+  session.onEvent(({ type }) => heard.push(type));
+  session.subscribe(() => {
+    throw new Error('mine too');
+  });
+  session.subscribe(() => heard.push('drawn'));
+  const events = session.events();
+  session.applyEvent(event(5, 'session.deleted'));
+  assert.equal((await events.next()).value.type, 'session.deleted');
+  assert.equal(session.status, 'closed');
+  assert.ok(heard.includes('session.deleted') && heard.includes('drawn'));
+  await assert.rejects(clock.advance(0), /mine/);
+});
+
 test('a session that ends ends whoever waits for it', async () => {
   const { session } = handle();
   const events = session.events();
