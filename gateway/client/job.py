@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import msgspec
@@ -46,7 +47,11 @@ class ToolRun:
     def progress(
         self, current: float | None = None, total: float | None = None, text: str | None = None
     ) -> None:
-        """Tell how far it is; only the newest report of a quarter of a second goes out."""
+        """Tell how far it is; only the newest report of a quarter of a second goes out.
+
+        Raises `TypeError`: a value is none that JSON has.
+        """
+        msgspec.json.encode((current, total, text))
         self._loop.call_soon_threadsafe(self._report, Progress(current, total, text))
 
     def cancel(self) -> None:
@@ -64,6 +69,7 @@ class Job:
         handler: Handler,
         *,
         delay: float,
+        began: Callable[[], None],
         issue: Issue,
         make_id: MakeId,
     ) -> None:
@@ -73,6 +79,7 @@ class Job:
         self.executing = False
         self._handler = handler
         self._delay = delay
+        self._began = began
         self._issue = issue
         self._make_id = make_id
         self._lease_ms = LEASE_MS
@@ -107,6 +114,7 @@ class Job:
     async def _execute(self) -> dict[str, Any]:
         """The result's fields."""
         self.executing = True
+        self._began()
         async with asyncio.TaskGroup() as group:
             renewing = group.create_task(self._renew())
             try:
@@ -156,12 +164,9 @@ class Job:
                 pass
             self._reported.clear()
             progress, self._progress = self._progress, None
-            try:
+            # If the lease is gone, `released` or `completed` says what next; it may be taken back.
+            with suppress(GatewayError):
                 await self._issue(ToolRenew(**self._fields(), progress=progress))
-            except GatewayError as error:
-                # without retry the lease is gone: `released` or `completed` says what next
-                if not error.retryable:
-                    return
             await asyncio.sleep(PROGRESS_SECONDS)
 
 

@@ -5,6 +5,7 @@ At most one job per call. Nothing here speaks to a socket.
 """
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from gateway.client.ids import MakeId
@@ -47,6 +48,7 @@ class ToolRunner:
         self._tasks = tasks
         self._tools: dict[str, dict[str, ClientTool]] = {}  # session -> name -> tool
         self._jobs: dict[str, dict[str, _Running]] = {}  # session -> call -> job
+        self._begun: set[str] = set()  # open calls whose handler was called here
 
     def declare(self, session: str, tools: list[ClientTool]) -> None:
         """The tools that this client has for a session."""
@@ -74,6 +76,8 @@ class ToolRunner:
         """A whole new state: drop the jobs of calls that are closed, take up those open."""
         for call_id, running in list(self._jobs.get(state.session, {}).items()):
             call = state.calls.get(call_id)
+            if call is None or call.status == "completed":
+                self._begun.discard(call_id)
             if call is None or call.status == "completed" or self._is_others(call):
                 running.task.cancel()
             elif call.status == "requested":
@@ -102,6 +106,7 @@ class ToolRunner:
             running.task.cancel()
             if call.status == "completed":
                 del self._jobs[state.session][name]
+                self._begun.discard(name)
 
     def _is_others(self, call: Call) -> bool:
         return call.status == "claimed" and call.client != self._client
@@ -120,11 +125,14 @@ class ToolRunner:
         old = jobs.get(call.id)
         if delay is None or (old is not None and (not old.task.done() or old.job.delivered)):
             return
+        if not tool.spec.idempotent and call.id in self._begun:
+            return  # what may have taken effect is not done again, whatever became of its result
         job = Job(
             session,
             call,
             tool.handler,
             delay=delay,
+            began=partial(self._begun.add, call.id),
             issue=self._issue,
             make_id=self._make_id,
         )

@@ -141,6 +141,26 @@ async def test_one_job_per_call_however_often_it_is_seen(stage: Stage) -> None:
     assert stage.results() == 1
 
 
+@pytest.mark.parametrize("idempotent", [False, True])
+async def test_what_may_have_taken_effect_is_not_done_again(stage: Stage, idempotent: bool) -> None:
+    """The session was left while the handler ran, and is there again."""
+    read = tool("read").handler(stage.read)
+    tools = [(read.idempotent() if idempotent else read).build()]
+    stage.runner.declare("s_1", tools)
+    await stage.executing()
+    stage.runner.forget("s_1")
+    await eventually(lambda: stage.cancelled == 1)
+    stage.runner.declare("s_1", tools)
+    stage.state.calls["c_1"] = call_of(status="claimed", client="me")
+    stage.runner.observe(stage.state)
+    stage.go_on.set()
+    if idempotent:
+        await eventually(lambda: stage.results() == 1)
+    stage.sees(released(), client="me")
+    await asyncio.sleep(0.01)
+    assert stage.began == (2 if idempotent else 1)
+
+
 async def test_the_end_of_the_call_cancels_its_job(stage: Stage) -> None:
     await stage.executing()
     stage.sees(completed(), status="completed")

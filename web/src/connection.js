@@ -14,6 +14,7 @@ import { delay } from './backoff.js';
 import { makeId as randomId } from './ids.js';
 import { Lifeline, SIGNS } from './lifeline.js';
 import { HELLO, Subscription } from './subscription.js';
+import { wireText } from './wire.js';
 
 export const MESSAGE_BYTES = 256 * 1024;
 const MAX_FRAME_BYTES = 1024 * 1024;
@@ -77,7 +78,7 @@ export class Connection extends Lifeline {
 
   /** @param {AnyFrame} frame */
   send(frame) {
-    this.lines.push(JSON.stringify(frame));
+    this.lines.push(wireText(frame));
   }
 
   /** What was said so far goes to `current`, in as few messages as the limit allows. */
@@ -173,7 +174,7 @@ export class Connection extends Lifeline {
     if (!this.running) {
       return { code: 'client.closed', message: 'The client is closed: call connect() first.' };
     }
-    const bytes = byteLength(JSON.stringify(frame));
+    const bytes = byteLength(wireText(frame));
     if (bytes <= this.maxFrameBytes) return null;
     return {
       code: 'frame.too_large',

@@ -43,6 +43,7 @@ const REFUSED = new Set(['tool.held', 'tool.closed', 'tool.unknown', 'client.clo
  * @property {import('./types.js').Call} call
  * @property {ToolHandler} handler
  * @property {number} delay_ms before the claim
+ * @property {() => void} began the handler is called
  * @property {(frame: AnyFrame) => Promise<AnyFrame>} command
  * @property {import('./ids.js').MakeId} makeId
  * @property {import('./types.js').Clock} clock
@@ -68,6 +69,12 @@ export class Job {
   /** Whether its result has been answered, so that the call must not be executed here again. */
   delivered = false;
 
+  /**
+   * The result, while the client is closed.
+   * @type {AnyFrame | null}
+   */
+  kept = null;
+
   /** Whether it has not been cancelled. */
   get live() {
     return !this.#controller.signal.aborted;
@@ -76,7 +83,16 @@ export class Job {
   /** Claims, executes and delivers; resolves when nothing is left to do, and never rejects. */
   async run() {
     await wait(this.options.clock, this.options.delay_ms, this.#controller.signal);
-    if (await this.#claim()) await this.#deliver(await this.#execute());
+    if (!(await this.#claim())) return;
+    const result = await this.#execute();
+    await this.#deliver({ ...this.#frame('tool.result'), ...result });
+  }
+
+  /** Send the result that was kept: the same one, so it counts once. */
+  async redeliver() {
+    const frame = this.kept;
+    this.kept = null;
+    if (frame) await this.#deliver(frame);
   }
 
   /** Stop: the handler's signal is aborted and no result is sent any more. */
@@ -111,6 +127,7 @@ export class Job {
   /** @returns {Promise<Result>} */
   async #execute() {
     this.#executing = true;
+    this.options.began();
     this.#renewedAt = this.options.clock.now();
     this.#arm(this.#lease_ms / 3);
     /** @type {FileLike[]} */
@@ -137,16 +154,17 @@ export class Job {
     }
   }
 
-  /** @param {Result} result */
-  async #deliver(result) {
-    const frame = { ...this.#frame('tool.result'), ...result };
+  /** @param {AnyFrame} frame */
+  async #deliver(frame) {
     try {
       this.delivered = (await this.#insist(() => frame)) !== null;
     } catch (error) {
       const refused = /** @type {GatewayError} */ (error);
-      if (REFUSED.has(refused.code) || result.error) return;
+      if (refused.code === 'client.closed') this.kept = frame;
+      if (REFUSED.has(refused.code) || frame.error) return;
       // The result itself was unfit (too large, say): the agent should hear why.
-      await this.#deliver({ error: { code: 'tool.failed', message: refused.message } });
+      const unfit = { code: 'tool.failed', message: refused.message };
+      await this.#deliver({ ...this.#frame('tool.result'), error: unfit });
     }
   }
 

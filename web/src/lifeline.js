@@ -8,6 +8,7 @@
  */
 
 import { delay, isFinal } from './backoff.js';
+import { wireText } from './wire.js';
 
 export const SILENCE_MS = 45_000;
 export const PROBE_MS = 5_000;
@@ -277,7 +278,7 @@ export const SIGNS = {
     if (machine.current !== null) {
       machine.greeted = greeted;
       machine.superseded = true;
-      machine.effects.push({ type: 'send', socket, text: JSON.stringify(hello) });
+      machine.effects.push({ type: 'send', socket, text: wireText(hello) });
       return;
     }
     machine.next = null;

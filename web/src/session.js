@@ -259,6 +259,7 @@ export class Session extends SessionHearing {
   recover(detail) {
     this.detail = detail ?? this.detail;
     this.status = 'open';
+    if (this.state) this.port.tools.observe(this.state);
     this.changed();
   }
 

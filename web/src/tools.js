@@ -49,6 +49,8 @@ export class ToolRunner {
   #tools = new Map();
   /** @type {Map<string, Map<string, Job>>} session id -> jobs by call id */
   #jobs = new Map();
+  /** @type {Set<string>} open calls whose handler was called here */
+  #begun = new Set();
 
   /**
    * @param {object} options
@@ -102,6 +104,7 @@ export class ToolRunner {
   observe(state) {
     for (const [id, job] of this.#jobsOf(state.session)) {
       const call = state.calls[id];
+      if (!call || call.status === 'completed') this.#begun.delete(id);
       if (!call || call.status === 'completed' || this.#isOthers(call)) job.cancel();
       else if (call.status === 'requested') void job.reclaim();
     }
@@ -119,11 +122,12 @@ export class ToolRunner {
     const jobs = this.#jobsOf(event.session);
     const job = jobs.get(call.id);
     if (event.type === 'tool_call.requested' || event.type === 'tool_call.released') {
-      if (job?.live) void job.reclaim();
+      if (job?.live && !job.kept) void job.reclaim();
       else this.#consider(event.session, call);
     } else if (event.type === 'tool_call.completed') {
       job?.cancel();
       jobs.delete(call.id);
+      this.#begun.delete(call.id);
     } else if (this.#isOthers(call)) {
       job?.cancel();
     }
@@ -150,14 +154,18 @@ export class ToolRunner {
     const tool = this.#tools.get(session)?.get(call.name);
     const delay_ms = tool ? claimDelay(call, this.client, tool) : null;
     const old = jobs.get(call.id);
+    if (old?.kept && delay_ms !== null) return void old.redeliver();
     if (!tool?.handler || delay_ms === null || old?.live || old?.delivered) return;
+    // What may have taken effect is not done again, whatever became of its result.
+    if (!tool.idempotent && this.#begun.has(call.id)) return;
     const { command, makeId, clock } = this;
     const { handler } = tool;
-    const job = new Job({ session, call, handler, delay_ms, command, makeId, clock });
+    const began = () => void this.#begun.add(call.id);
+    const job = new Job({ session, call, handler, delay_ms, began, command, makeId, clock });
     jobs.set(call.id, job);
     void job.run().then(() => {
       // A delivered one stays until `completed`: a state may still show the call as open.
-      if (jobs.get(call.id) === job && !job.delivered) jobs.delete(call.id);
+      if (jobs.get(call.id) === job && !job.delivered && !job.kept) jobs.delete(call.id);
     });
   }
 }

@@ -17,6 +17,7 @@ function jobOf(options) {
     call: /** @type {any} */ ({ id: 'c_1', arguments: {} }),
     handler: () => 1,
     delay_ms: 0,
+    began: () => {},
     makeId: counting(),
     clock,
     command: async (frame) => {

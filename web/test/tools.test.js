@@ -283,3 +283,31 @@ test('a session that is closed cancels its jobs', async () => {
   bench.runner.forget('s_1');
   assert.ok(bench.runs[0].signal.aborted);
 });
+
+test('what may have taken effect is not done again after the session was left', async () => {
+  for (const idempotent of [false, true]) {
+    const bench = new Bench({ idempotent });
+    bench.handler = () => new Promise(() => {});
+    await bench.hears('tool_call.requested', OFFER);
+    bench.runner.forget('s_1');
+    assert.ok(bench.runs[0].signal.aborted);
+    const handler = (/** @type {any} */ run) => void bench.runs.push(run);
+    bench.runner.declare('s_1', [{ ...TOOL, idempotent, handler }]);
+    await bench.sees({ status: 'claimed', client: 'tab_A', lease_until: 'soon' });
+    assert.equal(bench.runs.length, idempotent ? 2 : 1);
+    await bench.hears('tool_call.released', { reason: 'lease_expired' });
+    assert.equal(bench.runs.length, idempotent ? 2 : 1);
+  }
+});
+
+test('a result that the closed client could not send is sent when it is back', async () => {
+  const bench = new Bench();
+  bench.answers['tool.result'] = refuse('client.closed');
+  await bench.hears('tool_call.requested', OFFER);
+  delete bench.answers['tool.result'];
+  await bench.sees({ status: 'claimed', client: 'tab_A', lease_until: 'soon' });
+  assert.deepEqual(bench.types, ['tool.claim', 'tool.result', 'tool.result']);
+  assert.deepEqual(bench.sent[1], bench.sent[2]);
+  await bench.sees({ status: 'claimed', client: 'tab_A', lease_until: 'soon' });
+  assert.deepEqual([bench.runs.length, bench.sent.length], [1, 3]);
+});
