@@ -70,24 +70,38 @@ async def ended(store: Store, parent: Session, session: str, run: str) -> ChildR
 
 
 async def is_over(store: Store, parent: Session, run: str) -> bool:
-    """Whether the parent's own run has ended: nobody finds this child again."""
-    try:
-        state = (await store.load(parent.state.session, grant_of(parent.owner))).state
-    except BrokerUnavailable:
-        return False
-    except ProtocolError:  # deleted
-        return True
-    known = state.run_of(run)
-    return known is None or not known.live
+    """Whether the parent's own run has ended: then nobody finds this child again.
+
+    Waits for the broker.
+    """
+    while True:
+        try:
+            state = (await store.load(parent.state.session, grant_of(parent.owner))).state
+        except BrokerUnavailable:
+            await asyncio.sleep(RETRY_S)
+        except ProtocolError:  # deleted
+            return True
+        else:
+            known = state.run_of(run)
+            return known is None or not known.live
 
 
 async def stop(store: Store, parent: Session, session: str, run: str | None = None) -> None:
-    """Interrupts a child whose result nobody waits for; it may have ended, or never begun."""
+    """Interrupts a child whose result nobody waits for; it may have ended, or never begun.
+
+    Waits for the broker.
+    """
     command = RunInterrupt(
         id=derived_id("k", session, run or "", "abandoned"), session=session, run=run
     )
-    with suppress(BrokerUnavailable, ProtocolError):
-        await store.submit(command, Origin(grant_of(parent.owner), ""))
+    while True:
+        try:
+            with suppress(ProtocolError):
+                await store.submit(command, Origin(grant_of(parent.owner), ""))
+        except BrokerUnavailable:
+            await asyncio.sleep(RETRY_S)
+        else:
+            return
 
 
 class _Bell:
