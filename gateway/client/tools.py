@@ -76,13 +76,13 @@ class ToolRunner:
         """A whole new state: drop the jobs of calls that are closed, take up those open."""
         for call_id, running in list(self._jobs.get(state.session, {}).items()):
             call = state.calls.get(call_id)
-            if call is None or call.status == "completed":
-                self._begun.discard(call_id)
             if call is None or call.status == "completed" or self._is_others(call):
                 running.task.cancel()
             elif call.status == "requested":
                 self._reclaim(running)
         for call in state.calls.values():
+            if call.status == "completed":
+                self._begun.discard(call.id)
             self._consider(state.session, call)
 
     def heed(self, event: Event, state: State) -> None:

@@ -187,7 +187,7 @@ async def test_progress_that_is_no_json_is_the_handlers_error() -> None:
     gateway = Gateway()
 
     async def read(_: dict[str, Any], run: ToolRun) -> None:
-        run.progress(object())  # type: ignore[arg-type]
+        run.progress(object())  # type: ignore[arg-type]  # what a caller without types may do
 
     job = gateway.job(read)
     await job.run()

@@ -132,7 +132,7 @@ async def test_stopped_while_it_starts_a_child(how: str) -> None:
         await stage.command(how)
         return started
 
-    stage.store.start_child = start_child  # type: ignore[method-assign]
+    stage.store.start_child = start_child  # type: ignore[method-assign]  # to act in its middle
     async with stage.worker() as worker:
         await stage.send("Hi")
         await eventually(lambda: made)
@@ -169,7 +169,7 @@ async def test_handed_over_while_it_starts_a_child_it_is_found_again() -> None:
             await asyncio.Event().wait()
         return started
 
-    stage.store.start_child = start_child  # type: ignore[method-assign]
+    stage.store.start_child = start_child  # type: ignore[method-assign]  # to act in its middle
     async with stage.worker(drain_s=0.0) as worker:
         await stage.send("Hi")
         await begun.wait()

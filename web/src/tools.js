@@ -104,11 +104,13 @@ export class ToolRunner {
   observe(state) {
     for (const [id, job] of this.#jobsOf(state.session)) {
       const call = state.calls[id];
-      if (!call || call.status === 'completed') this.#begun.delete(id);
       if (!call || call.status === 'completed' || this.#isOthers(call)) job.cancel();
       else if (call.status === 'requested') void job.reclaim();
     }
-    for (const call of Object.values(state.calls)) this.#consider(state.session, call);
+    for (const call of Object.values(state.calls)) {
+      if (call.status === 'completed') this.#begun.delete(call.id);
+      this.#consider(state.session, call);
+    }
   }
 
   /**
