@@ -296,7 +296,8 @@ class Connection(Lifeline):
         self._effects.append(steps.Refresh())
 
     def _on_goaway(self, frame: Control, _: bytes, now_ms: float) -> None:
-        self._move_at = now_ms + frame.reconnect_after_ms
+        if self.next is None:  # else the move is under way
+            self._move_at = now_ms + frame.reconnect_after_ms
 
     def _on_pong(self, _: Control, __: bytes, ___: float) -> None:
         """That it came is all it says."""

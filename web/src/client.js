@@ -23,6 +23,8 @@ import { socketUrl } from './url.js';
 export const SUBPROTOCOL = 'agent-gateway.v1';
 const NORMAL = 1000;
 const LOST = 1006;
+/** `readyState` of a socket that takes text; a greater one is closing or closed. */
+const OPEN = 1;
 
 /** @typedef {import('./types.js').AnyFrame} AnyFrame */
 /** @typedef {import('./abort.js').Limits} Limits */
@@ -312,7 +314,7 @@ export class GatewayClient {
       case 'connect':
         return void this.#open(effect.socket);
       case 'send':
-        return this.#sockets.get(effect.socket)?.send(effect.text);
+        return this.#write(effect.socket, effect.text);
       case 'close':
         return this.#close(effect.socket);
       case 'refresh':
@@ -377,6 +379,16 @@ export class GatewayClient {
   #lost(number, code, reason) {
     this.#sockets.delete(number);
     this.#step({ type: 'closed', socket: number, code, reason });
+  }
+
+  /**
+   * Nothing goes on a socket that is closing: `closed` follows, and the next one carries it.
+   * @param {number} number
+   * @param {string} text
+   */
+  #write(number, text) {
+    const socket = this.#sockets.get(number);
+    if (socket && !(socket.readyState > OPEN)) socket.send(text);
   }
 
   /** @param {number} number */

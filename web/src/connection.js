@@ -330,7 +330,7 @@ const FRAMES = {
   },
 
   goaway(machine, frame, now) {
-    machine.moveAt = now + frame.reconnect_after_ms;
+    if (machine.next === null) machine.moveAt = now + frame.reconnect_after_ms;
   },
 };
 

@@ -20,6 +20,7 @@ class Line {
   onmessage = null;
   /** @type {any} */
   onclose = null;
+  readyState = 1;
 
   /** @param {string} url @param {string[]} protocols */
   constructor(url, protocols) {
@@ -126,6 +127,22 @@ test('events reach their session, and its listeners once per frame', async () =>
   assert.equal(session.state?.seq, 3);
   await clock.advance(16);
   assert.equal(changes, 1);
+});
+
+test('nothing is written on a socket that is closing; the next one carries it', async () => {
+  const { client, clock, line } = await connect();
+  line.readyState = 2;
+  const listed = client.list({ limit: 5 });
+  assert.deepEqual(line.frames.slice(1), []);
+  line.onclose({ code: 1001, reason: '' });
+  await clock.advance(250);
+  const next = Line.opened[1];
+  next.onopen();
+  next.says(WELCOME);
+  const request = next.frames.at(-1);
+  assert.equal(request?.type, 'session.list');
+  next.says({ type: 'ok', id: request?.id, sessions: [], more: false });
+  assert.deepEqual((await listed).sessions, []);
 });
 
 test('a lost connection is resumed, and the status says when', async () => {
