@@ -1,5 +1,6 @@
 """Fixtures that all tests may ask for; what they start, they end."""
 
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -9,6 +10,10 @@ from hypothesis import HealthCheck, settings
 
 from tests.support import processes
 from tests.support.processes import GatewayProcess, RedisServer, Valkey, find_program
+
+# Whoever starts us in the background ignores SIGINT, and what we start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is slow, not wrong: the per-test timeout is the bound.
 settings.register_profile(

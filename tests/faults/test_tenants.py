@@ -158,7 +158,10 @@ async def test_T1_every_frame_with_anothers_ids(house: House, who: tuple[str, st
 async def test_T1_the_time_an_answer_takes_tells_nothing(
     replicate: Replicate, valkey: Valkey, stored: str
 ) -> None:
-    """Alternating questions; of each kind the quick answers: what else runs only adds to them."""
+    """Alternating questions; of each kind the quick answers: what else runs only adds to them.
+
+    What the answer tells, it tells each time; a noisy machine does not disturb three times alike.
+    """
     replica = await replicate(
         valkey.url if stored == "redis" else None,
         auth="jwt", auth_secret=SECRET, frames_per_s=100_000, frames_burst=100_000,
@@ -172,17 +175,24 @@ async def test_T1_the_time_an_answer_takes_tells_nothing(
         made_up = {**ids, "session": session[:-4] + "none"}
         pairs = zip(probes(AnyUp, ids), probes(AnyUp, made_up), strict=True)
         for theirs, nobodys in pairs:
-            took: tuple[list[float], list[float]] = ([], [])
-            for round_ in range(ROUNDS):
-                order = (0, 1) if round_ % 2 else (1, 0)
-                for which in order:
-                    asked = time.perf_counter()
-                    answer = await eve.ask((theirs, nobodys)[which])
-                    took[which].append(time.perf_counter() - asked)
-                    assert answer["code"] == "session.not_found", answer
-            of_theirs, of_nobodys = (sorted(each)[ROUNDS // 10] for each in took)
-            ratio = of_theirs / of_nobodys
-            assert 1 / MOST_RATIO < ratio < MOST_RATIO, f"{theirs['type']}: {ratio:.2f}"
+            ratios: list[float] = []
+            while not ratios or not 1 / MOST_RATIO < ratios[-1] < MOST_RATIO:
+                assert len(ratios) < 3, f"{theirs['type']}: {ratios}"
+                ratios.append(await _slower(eve, theirs, nobodys))
+
+
+async def _slower(eve: Tab, theirs: Frame, nobodys: Frame) -> float:
+    """How many times longer the answer to the one question takes."""
+    took: tuple[list[float], list[float]] = ([], [])
+    for round_ in range(ROUNDS):
+        order = (0, 1) if round_ % 2 else (1, 0)
+        for which in order:
+            asked = time.perf_counter()
+            answer = await eve.ask((theirs, nobodys)[which])
+            took[which].append(time.perf_counter() - asked)
+            assert answer["code"] == "session.not_found", answer
+    of_theirs, of_nobodys = (sorted(each)[ROUNDS // 10] for each in took)
+    return of_theirs / of_nobodys
 
 
 @pytest.mark.parametrize("who", STRANGERS.values(), ids=STRANGERS)
@@ -435,24 +445,24 @@ async def test_T6_an_id_that_is_anothers_now(
             assert "Bob" not in json.dumps(seen)
 
 
-async def test_T1_nor_how_large_it_is(replicate: Replicate, valkey: Valkey) -> None:
-    """First questions of a stranger to a replica that has none of the sessions in its memory."""
+async def test_T1_nor_how_large_it_is(replicate: Replicate, own: Valkey) -> None:
+    """A stranger's first question to a replica that has the session not in its memory does not make
+    it read what the session holds, which would take the longer the more it is."""
     plenty: dict[str, Any] = {"auth": "jwt", "auth_secret": SECRET, "runs": False}
-    one, cold = [await replicate(valkey.url, **plenty) for _ in range(2)]
+    one, cold = [await replicate(own.url, **plenty) for _ in range(2)]
     async with Tab(one.url, token=token("acme", "ann")) as ann:
-        large = [await ann.create() for _ in range(10)]
-        for session in large:
-            await ann.message(session, "x" * 900_000, start=False)
-    async with Tab(cold.url, token=token("acme", "eve")) as eve:
-        took: tuple[list[float], list[float]] = ([], [])
-        for session in large:
-            for which, name in enumerate((session, f"{session[:-4]}none")):
-                asked = time.perf_counter()
-                answer = await eve.ask({"type": "session.messages", "session": name})
-                took[which].append(time.perf_counter() - asked)
-                assert answer["code"] == "session.not_found"
-        of_theirs, of_nobodys = (sorted(each)[len(large) // 4] for each in took)
-        assert 1 / MOST_RATIO < of_theirs / of_nobodys < MOST_RATIO, took
+        large = await ann.create()
+        await ann.message(large, "x" * 900_000, start=False)
+    async with asking(own) as admin:
+        read: dict[str, int] = {}
+        for who in ("eve", "ann"):
+            before = (await admin.info("stats"))["total_net_output_bytes"]
+            async with Tab(cold.url, token=token("acme", who)) as tab:
+                answer = await tab.ask({"type": "session.messages", "session": large})
+                assert answer.get("code") == {"eve": "session.not_found"}.get(who)
+            read[who] = (await admin.info("stats"))["total_net_output_bytes"] - before
+    assert read["ann"] > 900_000
+    assert read["eve"] < 100_000
 
 
 async def test_T5_no_channel_is_anothers_and_no_pattern_is_used(

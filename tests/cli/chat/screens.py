@@ -10,6 +10,8 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,6 +38,25 @@ def environment(**more: str) -> dict[str, str]:
 def command(*arguments: str) -> list[str]:
     """`agent-gateway chat …`."""
     return [sys.executable, "-m", "gateway.cli", "chat", *arguments]
+
+
+@contextmanager
+def without_terminal(
+    *arguments: str, folder: Path, stdout: int | None = None, stderr: int | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """The same as a process with nobody at its keyboard. Killed at the end."""
+    with subprocess.Popen(
+        command(*arguments),
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 class _Screen(pyte.HistoryScreen):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.cli.chat.plain import Answer
-from tests.cli.chat.screens import command, environment
+from tests.cli.chat.screens import command, environment, without_terminal
 from tests.conftest import StartGateway
 from tests.support.processes import GatewayProcess
 from tests.support.waiting import eventually
@@ -116,17 +116,12 @@ async def test_an_interrupt_stops_the_run(served: GatewayProcess, tmp_path: Path
     session = new_id("s")
     steps = [{"say": "on "}, {"sleep_ms": 600_000}]
     options = ("--url", served.url, "--agent", "scripted", "--session", session, "--stream")
-    process = subprocess.Popen(
-        command(*options, json.dumps(steps)),
-        cwd=tmp_path,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    with process, process.stdout as out:
-        os.set_blocking(out.fileno(), False)
-        await eventually(out.read, what="it streams")
+    with without_terminal(
+        *options, json.dumps(steps), folder=tmp_path, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        os.set_blocking(process.stdout.fileno(), False)
+        await eventually(process.stdout.read, what="it streams")
         process.send_signal(signal.SIGINT)
         await eventually(lambda: process.poll() is not None, what="it ends")
     assert process.returncode == 130
@@ -136,17 +131,11 @@ async def test_an_interrupt_stops_the_run(served: GatewayProcess, tmp_path: Path
 
 
 async def test_an_agent_that_nobody_has(served: GatewayProcess, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        command("--url", served.url, "--agent", "nobody", "hi"),
-        cwd=tmp_path,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    with process, process.stderr as told:
-        os.set_blocking(told.fileno(), False)
-        line = await eventually(told.read, within=20, what="it tells")
+    options = ("--url", served.url, "--agent", "nobody", "hi")
+    with without_terminal(*options, folder=tmp_path, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        os.set_blocking(process.stderr.fileno(), False)
+        line = await eventually(process.stderr.read, within=20, what="it tells")
         process.send_signal(signal.SIGINT)
         await eventually(lambda: process.poll() is not None, what="it ends")
     assert b"no worker has the agent nobody yet" in line
