@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -43,7 +43,7 @@ def command(*arguments: str) -> list[str]:
 @contextmanager
 def without_terminal(
     *arguments: str, folder: Path, stdout: int | None = None, stderr: int | None = None
-) -> Iterator["subprocess.Popen[bytes]"]:
+) -> Generator["subprocess.Popen[bytes]"]:
     """The same as a process with nobody at its keyboard. Killed at the end."""
     with subprocess.Popen(
         command(*arguments),
