@@ -7,6 +7,8 @@ from typing import Any, Self
 from playwright.async_api import ConsoleMessage, Locator, Page, WebSocket, expect
 
 SHOTS = Path(__file__).parents[2] / "artifacts" / "browser"
+GLOWED = 'h1[style*="--glow"]'
+"""The title where the tool `highlight` was executed, also when its glow is over."""
 
 
 class Pane:
@@ -33,7 +35,7 @@ class Pane:
 
     async def ended(self, status: str = "completed") -> Self:
         """Its newest run has ended so, and none waits."""
-        await expect(self.node).to_have_attribute("data-run", status, timeout=20_000)
+        await expect(self.node).to_have_attribute("data-run", status)
         await expect(self.node).to_have_attribute("data-live", "false")
         return self
 
@@ -74,7 +76,7 @@ class Demo:
     async def is_(self, status: str) -> None:
         """The badge says so."""
         badge = self.page.get_by_test_id("badge")
-        await expect(badge).to_have_attribute("data-status", status, timeout=20_000)
+        await expect(badge).to_have_attribute("data-status", status)
 
     def pane(self, index: int = 0) -> Pane:
         return Pane(self.page.get_by_test_id("pane").nth(index))

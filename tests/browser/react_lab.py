@@ -115,13 +115,13 @@ class Chat:
         """Steps for the agent `scripted`."""
         return await self.say(json.dumps(steps))
 
-    async def answered(self, text: str, *, within: float = 20) -> Self:
+    async def answered(self, text: str) -> Self:
         """Its newest text is this, and nothing goes on."""
-        await expect(self.texts.last).to_have_text(text, timeout=within * 1_000)
+        await expect(self.texts.last).to_have_text(text)
         return await self.idle()
 
     async def idle(self) -> Self:
-        await expect(self.node).to_have_attribute("data-status", "idle", timeout=20_000)
+        await expect(self.node).to_have_attribute("data-status", "idle")
         return self
 
 

@@ -101,7 +101,7 @@ async def test_it_keeps_nobody_out(
         assert wide <= size["width"]
         await chat.script({"fail": "The model is not there."})
         await chat.button("Allow").click()
-        await expect(chat.node.get_by_role("alert")).to_be_visible(timeout=20_000)
+        await expect(chat.node.get_by_role("alert")).to_be_visible()
         await expect(chat.button("To the newest")).to_have_count(0)
         assert await serious(lab) == []
         await lab.shoot(f"{name}-failed")
