@@ -74,6 +74,13 @@ class GatewayHTTP(H11Protocol):
         if not self._idle or self.transport.get_protocol() is not self:
             self._head_came()
 
+    def handle_events(self) -> None:
+        """The base class has made a task for a request that came whole; it has not begun."""
+        super().handle_events()
+        if self.scope is not None:
+            extensions = cast("dict[str, Any]", self.scope.setdefault("extensions", {}))
+            extensions["gateway"] = self.transport.abort
+
     @property
     def _idle(self) -> bool:
         """Whether no request is being answered."""

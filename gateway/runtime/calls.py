@@ -137,10 +137,14 @@ class Calls:
         try:
             await self._carry_out(call)
         except asyncio.CancelledError:
-            if not self._keeper.recorder.closed:
-                await self._keeper.recorder.step(inputs.ServerResult(call=call, error=GIVEN_UP))
-                self._under_way.discard(call)
+            await self.give_up(call)
             raise
+
+    async def give_up(self, call: str) -> None:
+        """Ends a server call that the agent does not wait for any more."""
+        if not self._keeper.recorder.closed:
+            await self._keeper.recorder.step(inputs.ServerResult(call=call, error=GIVEN_UP))
+            self._under_way.discard(call)
 
     async def _carry_out(self, call: str) -> None:
         """Executes a call once it is requested; consent may come first."""

@@ -201,20 +201,24 @@ class RunContext:
             self._own.append(committed[0].message)
             return await self._hold.calls.results([c.id for c in committed])
         await self._keeper.lease.ready()
-        requests = [
-            self._hold.calls.request(self._hold.new_id("c"), name, given) for name, given in asked
-        ]
-        refused = {r.call: self._hold.calls.refusal(r.name) for r in requests}
+        calls = self._hold.calls
+        requests = [calls.request(self._hold.new_id("c"), name, given) for name, given in asked]
+        refused = {r.call: calls.refusal(r.name) for r in requests}
         message = self._hold.new_id("m")
         self._own.append(message)
-        await self._recorder.step(
-            inputs.RequestCalls(
-                message=message,
-                calls=requests,
-                invalid={c: error for c, error in refused.items() if error is not None},
-            )
+        step = inputs.RequestCalls(
+            message=message,
+            calls=requests,
+            invalid={c: error for c, error in refused.items() if error is not None},
         )
-        return await self._hold.calls.results([r.call for r in requests])
+        try:
+            await self._recorder.step(step)
+        except asyncio.CancelledError:
+            for request in requests:
+                if request.target == "server":
+                    await calls.give_up(request.call)
+            raise
+        return await calls.results([r.call for r in requests])
 
     async def approve(self, title: str, arguments: Any = None) -> Decision:
         """Asks a person; returns their decision, or `expired` after the run's time to live."""

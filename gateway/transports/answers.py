@@ -4,7 +4,7 @@ import asyncio
 from typing import TypeVar
 
 import msgspec
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Scope
 
@@ -70,6 +70,8 @@ async def read_body(request: Request, limit: int) -> bytes:
                     raise ProtocolError("frame.too_large", f"The limit is {limit} bytes.")
     except TimeoutError:
         raise malformed("The body did not come in time.") from None
+    except ClientDisconnect:
+        raise malformed("The client went away before the body had come.") from None
     return bytes(body)
 
 

@@ -24,7 +24,7 @@ from protocol.errors import ProtocolError, malformed
 
 OF_OTHERS = ("cross-site", "same-site")
 PREFLIGHT = {
-    "Access-Control-Allow-Methods": "GET, POST, DELETE",
+    "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Last-Event-ID",
     "Access-Control-Max-Age": "600",
 }

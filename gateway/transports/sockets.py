@@ -339,9 +339,9 @@ class GatewayWS(WebSocketsSansIOProtocol):
                 self.handle_bytes(frame)
             case Opcode.PING:
                 if self.transport.get_write_buffer_size() > PING_BACKLOG_BYTES:
-                    self.close_with(4479, "rate limited")
-                    return
-                self.handle_ping()
+                    self.conn.data_to_send()  # a pong for one who does not read now
+                else:
+                    self.handle_ping()
             case Opcode.PONG:
                 self.handle_pong(frame)
             case Opcode.CLOSE:

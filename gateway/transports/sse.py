@@ -2,7 +2,7 @@
 
 Every event's data is a frame of the native protocol; its id is `<epoch>:<seq>`, so that a browser's
 own `Last-Event-ID` resumes. Pulled like any other subscription: a client that reads slowly is
-only a cursor that lags.
+only a cursor that lags, one that takes nothing for `write_timeout_ms` is cut off.
 """
 
 import asyncio
@@ -39,6 +39,8 @@ HEADERS = [
 COMMENT = b":\n\n"
 EXPIRED_S = 25.0
 RETRY_FULL_S = 5
+LAST_S = 2.0
+"""For what is being sent when the stream ends; after it the socket is cut off."""
 
 
 class _Epoch(msgspec.Struct):
@@ -74,6 +76,10 @@ class EventsEndpoint:
             await refused(refusal(error, None, None))(scope, receive, send)
             return
         visit.known()
+        if request.method == "HEAD":
+            await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+            await send({"type": "http.response.body", "body": b""})
+            return
         await EventStream(self._in, grant, options, visit.address).run(scope, receive, send)
 
     def _refused(self, visit: Visit) -> Response | None:
@@ -103,6 +109,13 @@ def _options(request: Request) -> SubscriptionOptions:
     return SubscriptionOptions(session=session, **given)
 
 
+def cut_off(scope: Scope) -> None:
+    """Ends the connection at once, where the server offers it; what waits is thrown away."""
+    abort = scope.get("extensions", {}).get("gateway")
+    if abort is not None:
+        abort()
+
+
 class EventStream:
     """One stream; to the hub a subscriber, to the roster a member without a client id."""
 
@@ -118,6 +131,7 @@ class EventStream:
         self._ended = False
         self._sending = False
         self._stuck = False  # has been sending since the last tick
+        self._patience: asyncio.Timeout | None = None  # of what is being sent
         self._epoch = b""
         self._comment = False
         self._commented_at = delivery.clock()
@@ -154,7 +168,10 @@ class EventStream:
                     await answer(scope, receive, send)
                     return
                 watcher = group.create_task(self._watch(receive))
-                await self._pump(send)
+                try:
+                    await self._pump(send)
+                except TimeoutError:
+                    cut_off(scope)
                 watcher.cancel()
         finally:
             if joined:
@@ -198,11 +215,14 @@ class EventStream:
                 await self._send(send, COMMENT)
             await self._work.wait()
             self._work.clear()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._send(send, b"", more=False)
 
-    async def _send(self, send: Send, body: bytes) -> None:
+    async def _send(self, send: Send, body: bytes, *, more: bool = True) -> None:
+        """Raises `TimeoutError`: the client takes nothing."""
+        bound_s = LAST_S if self._ended else self._in.settings.write_timeout_ms / 1000
         self._sending = True
-        await send({"type": "http.response.body", "body": body, "more_body": True})
+        async with asyncio.timeout(bound_s) as self._patience:
+            await send({"type": "http.response.body", "body": body, "more_body": more})
         self._sending = self._stuck = False
 
     def _records(self, message: bytes) -> Iterator[bytes]:
@@ -216,6 +236,10 @@ class EventStream:
                 yield b"data: %b\n\n" % frame
 
     def _end(self) -> None:
+        patience = self._patience
+        if self._sending and not self._ended and patience is not None and not patience.expired():
+            soon = asyncio.get_running_loop().time() + LAST_S
+            patience.reschedule(min(soon, patience.when() or soon))
         self._ended = True
         self._subscriptions.outbox.close()
         self._work.set()

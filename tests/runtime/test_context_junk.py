@@ -225,7 +225,7 @@ async def tried(run: RunContext, of: type, call: Call, junk: Any) -> None:
 def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Nothing is an error of ours."""
     yield
-    errors = [r for r in caplog.records if r.levelno >= logging.ERROR]
+    errors = [r for r in caplog.get_records("call") if r.levelno >= logging.ERROR]
     assert errors == []
 
 

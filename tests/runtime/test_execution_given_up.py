@@ -37,14 +37,15 @@ async def child_of(stage: Stage) -> Any:
     return (await stage.store.load(name, DEV)).state
 
 
+@pytest.mark.parametrize("give_up_s", [0.0, GIVE_UP_S])
 @pytest.mark.parametrize("tool", ["slow", "asked"])
-async def test_a_call_of_its_own_tool(tool: str) -> None:
-    """Then only the page can move the run, and it is parked."""
+async def test_a_call_of_its_own_tool(tool: str, give_up_s: float) -> None:
+    """Also before it is stored. Then only the page can move the run, and it is parked."""
 
     @agent(name="hasty", resume="replay", tools=[slow, asked])
     async def hasty(run: RunContext) -> None:
         try:
-            async with asyncio.timeout(GIVE_UP_S):
+            async with asyncio.timeout(give_up_s):
                 await run.call_tool(tool)
         except (TimeoutError, ToolError):  # the latter in a replay
             pass

@@ -466,7 +466,7 @@ async def test_parked_it_holds_no_task_no_lease_and_no_follower() -> None:
         await stage.send("Hi")
         await stage.waiting()
         await stage.parked(worker)
-        await eventually(lambda: len(asyncio.all_tasks()) == tasks, what="its tasks have ended")
+        await eventually(lambda: len(asyncio.all_tasks()) <= tasks, what="its tasks have ended")
         assert len(stage.broker.followers()) == followers
         assert not stage.broker._sessions["s_0"].held
         stage.clock.advance(8 * 3600)  # nobody claims it overnight

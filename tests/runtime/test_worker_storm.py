@@ -131,7 +131,7 @@ async def test_whatever_happens(seed: int) -> None:
             async def quiet() -> bool:
                 return settled(await stage.state())
 
-            await eventually(quiet, within=20)
+            await eventually(quiet, within=60)
         done.set()
     events = await stage.events()
     check(events)

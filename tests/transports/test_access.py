@@ -1,5 +1,7 @@
 """Tickets and revocations over HTTP, and what a handshake brings, under both kinds of server."""
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,7 +16,8 @@ from gateway.auth.signature import SharedSecret
 from gateway.auth.token import JwtAuth, mint_token
 from gateway.delivery.tickets import TTL_S
 from gateway.transports.access import TICKET_PROTOCOL
-from tests.support.inprocess import InProcess, in_process, serving
+from tests.support.http import http_client
+from tests.support.inprocess import InProcess, in_process, raw_socket, serving
 from tests.support.waiting import eventually
 from tests.support.wire import Tab
 
@@ -29,6 +32,7 @@ def bearer(subject: str = "ann", tenant: str = "acme", **claims: Any) -> dict[st
 
 
 ADMIN = bearer("root", scope="admin")
+ADMIN_LINE = f"Authorization: {ADMIN['Authorization']}\r\n"
 
 
 @pytest.fixture
@@ -46,7 +50,7 @@ async def port(request: pytest.FixtureRequest, inside: InProcess) -> AsyncIterat
 @asynccontextmanager
 async def client(port: int) -> AsyncGenerator[httpx2.AsyncClient]:
     url = f"http://127.0.0.1:{port}/v1"
-    async with httpx2.AsyncClient(base_url=url, trust_env=False) as http:
+    async with http_client(url) as http:
         yield http
 
 
@@ -221,6 +225,20 @@ async def test_an_event_stream_ends(port: int, inside: InProcess) -> None:
 async def test_what_cannot_be_revoked(port: int, inside: InProcess, body: Any, code: str) -> None:
     assert (await revoke(port, body))[1] == code
     assert await inside.broker.posted("revoked") == []
+
+
+async def test_who_goes_amid_a_body_is_no_fault_of_ours(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = f"POST /v1/revocations HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n{ADMIN_LINE}\r\n"
+    with caplog.at_level(logging.DEBUG):
+        async with raw_socket(port) as (_, writer):
+            writer.write(f"{head}{{".encode())
+            await writer.drain()
+            await asyncio.sleep(0.1)  # it waits for the rest now
+        async with client(port) as http:
+            assert (await http.get("/tickets")).status_code == 405
+    assert [r.message for r in caplog.records if r.levelno >= logging.ERROR] == []
 
 
 async def test_it_takes_an_admin(port: int, inside: InProcess) -> None:

@@ -206,7 +206,8 @@ async def test_pages_of_allowed_origins_may_read() -> None:
     async with site(OriginCheck(JWT), "gateway.example") as client:
         asked = await client.options("/v1/sessions", headers={**page, **PREFLIGHT})
         assert asked.status_code == 204
-        assert "POST" in asked.headers["access-control-allow-methods"]
+        methods = asked.headers["access-control-allow-methods"].split(", ")
+        assert {"GET", "POST", "PUT", "DELETE"} == set(methods)
         assert "Authorization" in asked.headers["access-control-allow-headers"]
         for got in (asked, await client.get("/v1/sessions", headers=page)):
             assert got.headers["access-control-allow-origin"] == "https://app.example.com"

@@ -13,9 +13,11 @@ from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol
 
+from gateway.limits import TokenBucket
 from gateway.server import server_config
 from gateway.settings import Settings
-from gateway.transports.sockets import SocketPeer
+from gateway.transports.sockets import PING_BACKLOG_BYTES, SocketPeer
+from tests.support.inprocess import ManualClock
 from tests.support.waiting import eventually
 
 MAX_BYTES = 100_000
@@ -201,11 +203,22 @@ async def test_small_messages_that_come_alone_are_heard(visitor: Visitor) -> Non
 
 async def test_small_messages_that_come_alone_are_metered(visitor: Visitor) -> None:
     (await visitor.open()).listen(visitor.heard.append)
-    burst = int(visitor.socket.frames_burst)
-    for _ in range(2 * burst):
+    visitor.socket._metered = TokenBucket(1, 20, ManualClock())
+    for _ in range(40):
         visitor.send(masked(b"one"))
-    assert burst <= len(visitor.heard) < 2 * burst
+    assert len(visitor.heard) == 20
     assert not visitor.socket.open
+
+
+async def test_who_reads_slowly_may_ping(visitor: Visitor) -> None:
+    """There is no pong where it would only wait; another message is heard."""
+    (await visitor.open()).listen(visitor.heard.append)
+    for backlog, pongs in ((PING_BACKLOG_BYTES + 1, 0), (0, 1)):
+        visitor.wire.backlog = backlog
+        visitor.send(masked(b"alive?", Opcode.PING) + masked(b"one"))
+        assert len(visitor.wire.written) == pongs
+    assert visitor.heard == ["one", "one"]
+    assert visitor.socket.open
 
 
 async def test_what_came_before_somebody_listens_is_heard_first(visitor: Visitor) -> None:

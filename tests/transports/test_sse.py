@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import pytest
@@ -16,7 +16,9 @@ from gateway.auth.signature import SharedSecret
 from gateway.auth.token import JwtAuth, mint_token
 from gateway.delivery import roster as roster_module
 from gateway.settings import Settings
+from gateway.transports import sse
 from protocol.values import Principal
+from tests.support.http import http_client
 from tests.support.inprocess import (
     InProcess,
     ManualClock,
@@ -189,7 +191,7 @@ async def test_it_ends_with_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
             wall.now += 3_600
             await inside.append("s_1", delta("still there"))
             await events.get("message.delta")
-            wall.now += 26
+            wall.now += 100
             await eventually(lambda: events.over)
 
 
@@ -204,7 +206,8 @@ async def test_it_ends_with_the_process(inside: InProcess) -> None:
 @pytest.mark.parametrize("options", [{"handshakes_burst": 1}, {"max_connections": 1}])
 async def test_no_more_than_are_let_in(options: dict[str, Any]) -> None:
     settings = Settings(handshakes_per_s=1, **options)
-    async with in_process(auth=JwtAuth(SharedSecret(SECRET)), settings=settings) as inside:
+    auth = JwtAuth(SharedSecret(SECRET))
+    async with in_process(auth=auth, settings=settings, clock=ManualClock()) as inside:
         await inside.create("s_1", ANN)
         async with serving(inside) as port, stream(port) as events, httpx2.AsyncClient() as http:
             await events.get("subscribed")
@@ -216,30 +219,70 @@ async def test_no_more_than_are_let_in(options: dict[str, Any]) -> None:
 async def test_one_that_does_not_read_is_slow_and_can_be_shed(
     inside: InProcess, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Reading again soon, it has its end in order."""
     monkeypatch.setattr(roster_module, "TICK_S", 0.05)
+    monkeypatch.setattr(sse, "LAST_S", 30.0)
+    async with stream(port) as events, unread(inside, port) as reader:
+        last = 1 + 100 * 10
+        await events.get("message.delta", seq=last)
+        roster = inside.delivery.roster
+        await eventually(lambda: sum(member.slow for member in roster._members) == 1)
+        assert roster.shed(5) == 1
+        reader._transport.resume_reading()  # type: ignore[attr-defined]
+        rest = b""
+        async with asyncio.timeout(30):
+            while not rest.endswith(b"0\r\n\r\n"):  # the end of the stream
+                rest = rest[-5:] + await reader.read(65_536)
+        await eventually(lambda: len(roster) == 1, what="it is gone")
+        assert not events.over
+
+
+@asynccontextmanager
+async def unread(inside: InProcess, port: int) -> AsyncGenerator[asyncio.StreamReader]:
+    """A stream whose client reads no more, and much that it should."""
     token = mint_token(SECRET, subject="ann", tenant="acme", detail="full")
     head = (
         f"GET /v1/sessions/s_1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
     )
-    roster = inside.delivery.roster
-    async with stream(port) as events, raw_socket(port) as (reader, writer):
-        await events.get("subscribed")
+    async with raw_socket(port) as (reader, writer):
         writer.write(head.encode())
         await reader.readuntil(b"subscribed")
         reader._transport.pause_reading()  # type: ignore[attr-defined]
         for _ in range(100):
             await inside.append("s_1", *(delta("x" * 8_000, part=m % 2) for m in range(10)))
-        last = 1 + 100 * 10
-        await events.get("message.delta", seq=last)
-        await eventually(lambda: sum(member.slow for member in roster._members) == 1)
-        assert roster.shed(5) == 1
+        yield reader
+
+
+async def test_one_that_takes_nothing_is_cut_off_when_it_ends(
+    inside: InProcess, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "LAST_S", 0.2)
+    roster = inside.delivery.roster
+    async with unread(inside, port) as reader:
+        member = cast("sse.EventStream", next(iter(roster._members)))
+        await eventually(lambda: member._sending, what="the socket is full")
+        member.close(1012)
+        await eventually(lambda: not len(roster), what="it is gone")
         reader._transport.resume_reading()  # type: ignore[attr-defined]
-        rest = b""
-        async with asyncio.timeout(5):
-            while not rest.endswith(b"0\r\n\r\n"):  # the end of the stream
-                rest = rest[-5:] + await reader.read(65_536)
-        await eventually(lambda: len(roster) == 1, what="it is gone")
-        assert not events.over
+        assert not (await reader.read()).endswith(b"0\r\n\r\n"), "what waited was thrown away"
+
+
+async def test_one_that_takes_nothing_for_long_is_cut_off() -> None:
+    settings = Settings(write_timeout_ms=200)
+    async with in_process(auth=JwtAuth(SharedSecret(SECRET)), settings=settings) as inside:
+        await inside.create("s_1", ANN)
+        async with serving(inside) as port, unread(inside, port):
+            await eventually(lambda: not len(inside.delivery.roster), what="it is gone")
+
+
+async def test_head_has_the_head_alone(inside: InProcess, port: int) -> None:
+    token = mint_token(SECRET, subject="ann", tenant="acme")
+    async with http_client(headers={"Authorization": f"Bearer {token}"}) as http:
+        for _ in range(2):
+            answer = await http.head(f"http://127.0.0.1:{port}/v1/sessions/s_1/events")
+            assert answer.status_code == 200
+            assert answer.headers["content-type"].startswith("text/event-stream")
+    assert len(inside.delivery.roster) == 0
 
 
 async def test_a_stream_that_may_not_be_seen_any_more_ends(port: int, inside: InProcess) -> None:
