@@ -5,7 +5,8 @@ What a page would send is submitted to the store; what it would see is read from
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, Mapping
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,7 +15,7 @@ import msgspec
 from gateway.auth import Grant
 from gateway.broker.memory import MemoryBroker
 from gateway.runtime.agent import Agent
-from gateway.runtime.worker import Worker, WorkerOptions
+from gateway.runtime.worker import Worker
 from gateway.sessions.draft import Origin
 from gateway.sessions.store import Store
 from protocol import commands as cmd
@@ -129,8 +130,8 @@ class Place:
 class Works:
     """A broker and a store, and workers as the test wants them."""
 
-    def __init__(self) -> None:
-        self.broker = MemoryBroker()
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.broker = MemoryBroker(clock)
         self.store = Store(self.broker)
         self._ids = itertools.count(1)
 
@@ -144,11 +145,9 @@ class Works:
         return Place(self.store, session)
 
     @asynccontextmanager
-    async def worker(
-        self, *agents: Agent, options: WorkerOptions | None = None
-    ) -> AsyncGenerator[asyncio.Task[None]]:
+    async def worker(self, *agents: Agent) -> AsyncGenerator[asyncio.Task[None]]:
         """A worker that is stopped at the end; cancelling its task is how it is lost."""
-        worker = Worker(self.store, agents, options)
+        worker = Worker(self.store, agents)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(worker.run())
             try:

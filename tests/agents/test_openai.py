@@ -12,15 +12,14 @@ from gateway.agents.openai import OpenAIAgent, OpenAIOptions
 from gateway.errors import ConfigurationError
 from gateway.runtime.agent import agent as as_agent
 from gateway.runtime.context import RunContext
-from gateway.runtime.execution import Times
 from gateway.runtime.lease import LeaseTimes
 from gateway.runtime.tools import server_tool
-from gateway.runtime.worker import WorkerOptions
 from protocol import commands as cmd
 from protocol import events as ev
 from protocol.values import ErrorInfo, FilePart, TextPart, Tool, Usage
 from tests.agents.driving import Works, working
 from tests.support import recordings
+from tests.support.inprocess import ManualClock
 from tests.support.model_server import Answer, ModelServer, recorded, refused, said
 from tests.support.waiting import eventually
 
@@ -444,23 +443,20 @@ async def test_it_tries_again_before_the_first_byte() -> None:
         assert len(server.requests) == 2
 
 
-SHORT = WorkerOptions(
-    times=Times(lease=LeaseTimes(lease_s=0.3, renew_s=0.1, stop_s=0.2, retry_s=0.05)), poll_s=0.05
-)
-
-
 async def test_another_worker_goes_on_from_the_history() -> None:
     first = said(call("look"), finish="tool_calls", usage=(1, 1))
     hanging = Answer(pieces=said({"content": "Lost"}).pieces[:1], hangs=True)
     async with ModelServer([first, hanging, DONE]) as server:
-        works, lasting = Works(), agent(server)
+        clock, lasting = ManualClock(), agent(server)
+        works = Works(clock)
         place = await works.place(lasting, tool("look"))
-        async with works.worker(lasting, options=SHORT) as lost:
+        async with works.worker(lasting) as lost:
             sent = await place.send("Go")
             await place.answer({"look": 1})
             await eventually(lambda: len(server.requests) == 2)
             lost.cancel()
-        async with works.worker(lasting, options=SHORT):
+        clock.now += LeaseTimes().lease_s
+        async with works.worker(lasting):
             run = await place.end(sent)
             assert (run.status, run.usage) == ("completed", Usage(21, 3))
             assert await place.parts() == [[("tool_call", "look")], [("text", "Done.")]]
@@ -479,13 +475,15 @@ async def test_an_answer_that_was_complete_when_its_worker_was_lost_is_not_asked
         await asyncio.Event().wait()
 
     async with ModelServer() as server:
-        works = Works()
+        clock = ManualClock()
+        works = Works(clock)
         place = await works.place(lost_after_its_answer)
-        async with works.worker(lost_after_its_answer, options=SHORT) as lost:
+        async with works.worker(lost_after_its_answer) as lost:
             sent = await place.send("Go")
             await answered.wait()
             lost.cancel()
-        async with works.worker(agent(server), options=SHORT):
+        clock.now += LeaseTimes().lease_s
+        async with works.worker(agent(server)):
             assert (await place.end(sent)).status == "completed"
             assert await place.parts() == [[("text", "The answer.")]]
         assert server.requests == []

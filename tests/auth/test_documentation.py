@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from gateway.auth.token import Claims
+from tests.support.http import http_client
 from tests.support.processes import ROOT, free_port
 from tests.support.waiting import eventually
 from tests.support.wire import Tab
@@ -39,7 +40,7 @@ async def test_its_program_runs(key: str, tmp_path: Path) -> None:
     )
     url, headers = f"ws://127.0.0.1:{port}/v1/ws", {"Authorization": f"Bearer {key}"}
     try:
-        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+        async with http_client(f"http://127.0.0.1:{port}") as http:
 
             async def ready() -> bool:
                 try:

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from gateway.broker.base import Broker
 from gateway.broker.open import open_broker
 from tests.broker.redis.constellations import Ring, ring
+from tests.broker.redis.patience import patient
 from tests.support.processes import KeyValueServer
 
 # Not the database of the other tests: timers and queues are the server's, not a session's.
@@ -43,7 +44,9 @@ def server(request: pytest.FixtureRequest) -> KeyValueServer | Ring | None:
 
 
 @pytest.fixture
-async def brokers(server: KeyValueServer | Ring | None) -> AsyncIterator[Brokers]:
+async def brokers(
+    server: KeyValueServer | Ring | None, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Brokers]:
     if server is None:
         broker = open_broker("memory://")
         await broker.start()
@@ -57,7 +60,7 @@ async def brokers(server: KeyValueServer | Ring | None) -> AsyncIterator[Brokers
         url = private_url(server)
         async with Redis.from_url(url) as admin:
             await admin.flushdb()
-    one, other = open_broker(url), open_broker(url)
+    one, other = patient(url, monkeypatch), patient(url, monkeypatch)
     await one.start()
     await other.start()
     yield Brokers(one, other)

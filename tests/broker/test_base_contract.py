@@ -547,11 +547,11 @@ class TestSnapshots:
         session = await make(broker, "created")
         await session.append("old")
         old = broker.now()
-        await eventually(lambda: broker.now() > old + 0.2)
+        await eventually(lambda: broker.now() > old + 1)
         await session.append("young")
         await self.put(session, 2, keep_events=9, keep_s=3600)
         assert await self.oldest(session) == 1
-        await self.put(session, 3, keep_events=9, keep_s=broker.now() - old - 0.1)
+        await self.put(session, 3, keep_events=9, keep_s=broker.now() - old - 0.05)
         assert await self.oldest(session) == 3
 
     async def test_the_least_of_all_limits_is_kept(self, broker: Broker) -> None:
@@ -1172,7 +1172,7 @@ class TestControl:
 
 
 async def test_clock_is_one(brokers: Brokers) -> None:
-    assert brokers.one.now() == pytest.approx(brokers.other.now(), abs=0.5)
+    assert brokers.one.now() == pytest.approx(brokers.other.now(), abs=2)
 
 
 async def test_healthy(broker: Broker) -> None:
@@ -1240,8 +1240,11 @@ class TestPost:
         await broker.post(board, b"past", until=now - 1)
         assert b"long" in await broker.posted(board)
         assert b"past" not in await broker.posted(board)
-        await eventually(lambda: broker.now() > now + 0.25)
-        assert await broker.posted(board) == [b"long"]
+
+        async def alone() -> bool:
+            return await broker.posted(board) == [b"long"]
+
+        await eventually(alone)
 
     async def test_the_same_again_never_lasts_less(self, broker: Broker) -> None:
         board, now = fresh("b"), broker.now()

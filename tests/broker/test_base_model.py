@@ -22,6 +22,7 @@ from gateway.broker.open import open_broker
 from gateway.errors import BrokerError, Trimmed
 from tests.broker.conftest import private_url
 from tests.broker.driving import command, fresh
+from tests.broker.redis.patience import patient
 from tests.support.processes import Valkey
 from tests.support.waiting import eventually
 
@@ -446,6 +447,6 @@ def test_memory_is_as_the_model() -> None:
     walk(lambda: open_broker("memory://"), 300)
 
 
-@pytest.mark.timeout(120)
-def test_valkey_is_as_the_model(valkey: Valkey) -> None:
-    walk(lambda: open_broker(private_url(valkey)), 150)
+@pytest.mark.timeout(600)
+def test_valkey_is_as_the_model(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    walk(lambda: patient(private_url(valkey), monkeypatch), 150)

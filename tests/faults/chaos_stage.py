@@ -24,7 +24,7 @@ SECRET = "chaos " * 8
 
 async def http(port: int, method: str, path: str, token: str | None = None) -> bytes:
     """One request to this machine, headers and body of its answer as they came."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             headers = f"Host: 127.0.0.1:{port}\r\nConnection: close\r\n"

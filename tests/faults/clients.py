@@ -68,6 +68,7 @@ class Client:
         self._unanswered: dict[str, tuple[Frame, asyncio.Future[Frame]]] = {}
         # session -> the `subscribed`, or the `error`, that its `follow` waits for
         self._begun: dict[str, Frame] = {}
+        self._runs: set[str] = set()  # all it was told of
         self._socket: ClientConnection | None = None
         self._away = asyncio.Event()  # set: it may be online
         self._away.set()
@@ -164,6 +165,8 @@ class Client:
     async def _frame(self, socket: ClientConnection, line: str) -> None:
         frame: Frame = json.loads(line)
         kind = frame["type"]
+        if "run" in frame:
+            self._runs.add(frame["run"])
         if kind == "welcome":
             self._socket = socket
             self.welcomed_at.append(time.monotonic())
@@ -394,13 +397,17 @@ class Client:
         return {"type": f"run.{over[0].status}", "run": run} if over else None
 
     async def deltas(self, count: int, *, within: float = 20) -> None:
-        """Returns when so many more deltas came."""
+        """Returns when so many more deltas came, or its runs have ended.
+
+        A producer that stood still says all that is due at once, and that in few deltas.
+        """
         begun = len(self.seen("message.delta"))
-        await self.until(
-            lambda: len(self.seen("message.delta")) >= begun + count,
-            within=within,
-            what=f"{count} more deltas",
-        )
+
+        def enough() -> bool:
+            came = len(self.seen("message.delta")) >= begun + count
+            return came or (bool(self._runs) and all(map(self._end_of, self._runs)))
+
+        await self.until(enough, within=within, what=f"{count} more deltas")
 
     def cursor(self, session: str) -> tuple[str, int]:
         """The epoch and seq it has read to."""

@@ -5,11 +5,13 @@ Values only. Lines are kept as they came, because invariant I3 is about bytes.
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from gateway.broker.base import Broker
-from gateway.errors import Trimmed
+from gateway.errors import BrokerUnavailable, Trimmed
+from tests.support.waiting import eventually
 
 Frame: TypeAlias = dict[str, Any]
 
@@ -83,7 +85,21 @@ class Log:
 
 
 async def stored(broker: Broker, session: str) -> Log:
-    """The session's log, straight from the broker, as far back as it is kept."""
+    """The session's log, straight from the broker, as far back as it is kept.
+
+    Read again while a busy machine keeps Redis from answering.
+    """
+
+    async def read() -> list[Log]:
+        with suppress(BrokerUnavailable):
+            return [await _read(broker, session)]
+        return []
+
+    (log,) = await eventually(read, within=3, what=f"the log of {session} is read")
+    return log
+
+
+async def _read(broker: Broker, session: str) -> Log:
     loaded = await broker.load(session)
     epoch, after = loaded.head.epoch, 0
     first = loaded.events[0][0] if loaded.events else loaded.head.seq + 1

@@ -22,6 +22,7 @@ from protocol.commands import AnySessionCommand, AnyUp
 from protocol.values import Principal
 from tests.faults.conftest import Replica, Replicate
 from tests.faults.test_tenants import APART, APPROVE, CALL, READ, SECRET, blurred, probes
+from tests.support.http import http_client
 from tests.support.wire import Frame, Tab, new_id
 
 AUDIENCE = "gateway"
@@ -114,7 +115,7 @@ class House:
     @asynccontextmanager
     async def http(self, signed: str | None) -> AsyncGenerator[httpx2.AsyncClient]:
         headers = {} if signed is None else {"Authorization": f"Bearer {signed}"}
-        async with httpx2.AsyncClient(base_url=self.base, headers=headers, trust_env=False) as http:
+        async with http_client(self.base, headers=headers) as http:
             yield http
 
 

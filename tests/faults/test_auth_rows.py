@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
 
-import httpx2
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -30,6 +29,7 @@ from tests.faults.faketime import FakeClock
 from tests.faults.producer import Story, script
 from tests.faults.proxy import FaultProxy
 from tests.faults.trial import trial
+from tests.support.http import http_client
 from tests.support.issuer import Issuer, key_set, rsa_key, signed
 from tests.support.processes import GatewayProcess, Valkey, free_port
 from tests.support.waiting import eventually
@@ -93,7 +93,7 @@ async def test_A1_a_bad_token_gets_one_answer(guarded: Replica) -> None:
     """The same for every kind of bad, by WebSocket and by HTTP: nothing to learn from it."""
     base = f"http://127.0.0.1:{guarded.port}"
     answers: dict[str, Frame] = {}
-    async with httpx2.AsyncClient(base_url=base, trust_env=False) as http:
+    async with http_client(base) as http:
         for kind, bad in BAD_TOKENS.items():
             async with Tab(guarded.url, hello=False) as tab:
                 await tab.send({"type": "hello", "token": bad})
@@ -206,6 +206,7 @@ async def test_A3_a_refresh_to_somebody_else(guarded: Replica, other: tuple[str,
 
 # --- A4: revocation
 
+TOLD_WITHIN_S = 10
 GUARDED = {"auth": "jwt", "auth_secret": SECRET, "allowed_origins": (PAGE,)}
 
 
@@ -216,16 +217,26 @@ def bearer(**claims: Any) -> dict[str, str]:
 
 async def ask(replica: Replica, path: str, headers: dict[str, str], body: Any = None) -> Frame:
     """A POST that is answered 200; `began` is when it was sent."""
-    async with httpx2.AsyncClient(trust_env=False, timeout=30) as http:
+    async with http_client() as http:
         url = f"http://127.0.0.1:{replica.port}/v1/{path}"
-        began = time.monotonic()
-        answer = await http.post(url, json=body, headers=headers)
-        assert answer.status_code == 200, answer.text
-        return {**answer.json(), "began": began}
+
+        async def answered() -> Frame:
+            began = time.monotonic()
+            answer = await http.post(url, json=body, headers=headers)
+            if answer.status_code == 503:  # Redis stood still
+                return {}
+            assert answer.status_code == 200, answer.text
+            return {**answer.json(), "began": began}
+
+        return await eventually(answered, what=f"{path} is answered")
 
 
 async def test_A4_revoked_on_another_replica(replicate: Replicate, own: Valkey) -> None:
-    """Whoever it is about is closed within 2 s, everywhere; nobody else is; a new token is good."""
+    """Whoever it is about is closed at once, everywhere, not only when the board is read.
+
+    Nobody else is; a new token is good.
+    """
+    assert revocations.POLL_S >= 3 * TOLD_WITHIN_S
     here = await replicate(own.url, **GUARDED)
     there = await replicate(own.url, runs=False, **GUARDED)
     admin = bearer(subject="root", scope="admin")
@@ -243,7 +254,7 @@ async def test_A4_revoked_on_another_replica(replicate: Replicate, own: Valkey) 
         ):
             asked = (await ask(here, "revocations", admin, body))["began"]
             assert await revoked.wait_closed() == 4403, body
-            assert time.monotonic() - asked < 2, body
+            assert time.monotonic() - asked < TOLD_WITHIN_S, body
             await left.send({"type": "ping"})
             await left.wait_for("pong")
     for replica in (here, there, await replicate(own.url, runs=False, **GUARDED)):
@@ -350,7 +361,7 @@ async def test_A6_a_page_of_another_origin_is_refused(guarded: Replica, origin: 
         await connect(guarded.url, proxy=None, additional_headers={"Origin": origin})
     assert refused.value.response.status_code == 403
     headers = {"Origin": origin, "Authorization": f"Bearer {token()}"}
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         answer = await http.get(f"http://127.0.0.1:{guarded.port}/v1/sessions", headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (403, "auth.forbidden")
 
@@ -374,7 +385,7 @@ async def test_A7_a_cookie_is_nobody(guarded: Replica, name: str) -> None:
         await tab.send({"type": "hello"})
         assert (await tab.wait_for("error"))["code"] == "auth.required"
         assert await tab.wait_closed() == 4401
-    async with httpx2.AsyncClient(trust_env=False, headers=headers) as http:
+    async with http_client(headers=headers) as http:
         base = f"http://127.0.0.1:{guarded.port}/v1/sessions?{name}={good}"
         assert (await http.get(base)).status_code == 401
         assert (await http.post(base, json={"agent": "scripted"})).status_code == 401
@@ -424,7 +435,7 @@ async def test_A8_a_flood_of_unknown_keys(replicate: Replicate) -> None:
             answer = await http.get(base, headers={"Authorization": f"Bearer {token}"})
             return answer.status_code
 
-        client = httpx2.AsyncClient(trust_env=False, timeout=30)
+        client = http_client()
         async with client as http, asyncio.TaskGroup() as group:
             asked = [group.create_task(stranger(token)) for token in bad]
             async with Tab(replica.url, token=signed(known, "RS256")) as tab:
@@ -438,7 +449,7 @@ async def test_A8_an_issuer_that_comes_later(replicate: Replicate) -> None:
     key = rsa_key("k")
     port = free_port()
     replica = await replicate(auth="jwt", auth_jwks_url=f"http://127.0.0.1:{port}/jwks.json")
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         answer = await http.get(f"http://127.0.0.1:{replica.port}/readyz")
         assert (answer.status_code, "keys" in answer.json()["reason"]) == (503, True)
     async with Tab(replica.url, hello=False) as tab:
@@ -488,7 +499,7 @@ async def test_A9_a_token_is_nowhere_to_be_read(gateway: StartGateway, tmp_path:
     )  # fmt: skip
     good, bad = token("canary"), crafted({**GOOD, "exp": 1_700_000_000})
     told: list[str] = []
-    async with httpx2.AsyncClient(base_url=served.http_url, trust_env=False) as http:
+    async with http_client(served.http_url) as http:
         for canary in (good, bad):
             asked = [
                 http.get(f"/v1/sessions?token={canary}"),
@@ -533,7 +544,7 @@ async def test_A9_a_token_is_nowhere_to_be_read(gateway: StartGateway, tmp_path:
 async def test_B8_a_path_is_not_echoed(guarded: Replica) -> None:
     """Only an id is: a refusal repeats nothing else of the address."""
     base = f"http://127.0.0.1:{guarded.port}/v1/sessions"
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         for path in ("%3Cscript%3E", "x" * 300, "a%0d%0ab", "%F0%9F%92%A5"):
             for headers in ({}, {"Authorization": f"Bearer {token()}"}):
                 for rest in ("", "/messages", "/events"):

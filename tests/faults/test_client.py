@@ -12,6 +12,7 @@ from tests.faults.clients import Client
 from tests.faults.conftest import Replica, Replicate
 from tests.faults.producer import Story, script
 from tests.faults.trial import Trial, trial
+from tests.support.http import http_client
 from tests.support.processes import Valkey
 from tests.support.waiting import eventually
 from tests.support.wire import Frame, Tab, new_id
@@ -24,6 +25,7 @@ READ: Frame = {
 }
 CALL: Frame = {"call_tool": {"name": "read_heading", "arguments": {}}}
 APPROVE: Frame = {"approve": {"title": "Really?"}}
+LINES: Frame = {"repeat": 20, "steps": [{"log": "line"}]}
 ENDLESS = Story(20_000, interval_ms=10)
 OPEN_FILES = Path("/proc/self/fd")
 
@@ -177,9 +179,7 @@ async def test_C9_one_id_a_hundred_times_by_two_ways(two: Two) -> None:
         }
         route = f"/v1/sessions/{session}/commands"
         async with (  # each request has a socket of its own, and all have the same certificates
-            httpx2.AsyncClient(
-                trust_env=False, timeout=40, limits=httpx2.Limits(max_connections=None)
-            ) as http,
+            http_client(limits=httpx2.Limits(max_connections=None)) as http,
             asyncio.TaskGroup() as group,
         ):
             group.create_task(one.fire(*[frame] * 50))
@@ -191,8 +191,9 @@ async def test_C9_one_id_a_hundred_times_by_two_ways(two: Two) -> None:
             ]
         answers = [*await one.answers(frame["id"], 50), *(each.result() for each in asked)]
         assert len(answers) == 100
-        told = [(a["message"], a["run"], a["seq"]) for a in answers]
-        assert told == [told[0]] * 100
+        answers = [answer for answer in answers if not answer.get("retryable")]
+        told = {(a["message"], a["run"], a["seq"]) for a in answers}
+        assert len(told) == 1
         await one.run_end(answers[0]["run"])
         mark = one.connections
         one.urls = [two[1].url]
@@ -229,7 +230,7 @@ async def test_C9_one_create_on_both_replicas(two: Two) -> None:
         frame = {"type": "session.create", "id": new_id("k"), "agent": "echo"}
         url = f"http://{two[1].place}/v1/sessions"
         async with (
-            httpx2.AsyncClient(trust_env=False, timeout=40) as http,
+            http_client() as http,
             asyncio.TaskGroup() as group,
         ):
             here = group.create_task(one.must(frame))
@@ -340,15 +341,9 @@ async def test_C14_an_interrupt_storm(two: Two) -> None:
         run = (await one.send(session, script(ENDLESS)))["run"]
         await other.event("message.delta")
         stop = {"type": "run.interrupt", "session": session, "run": run}
-        storm = {c: [{**stop, "id": new_id("k")} for _ in range(50)] for c in (one, other)}
         async with asyncio.TaskGroup() as group:
-            for client, frames in storm.items():
-                group.create_task(client.fire(*frames))
-        answers = [
-            (await client.answers(frame["id"]))[0]
-            for client, frames in storm.items()
-            for frame in frames
-        ]
+            storm = [group.create_task(c.command(stop)) for c in (one, other) for _ in range(50)]
+        answers = [each.result() for each in storm]
         assert sorted(codes(answers)) == ["ok"] + ["run.not_active"] * 99
         assert (await other.run_end(run))["type"] == "run.cancelled"
         after = (await one.send(session, script(Story(3, 0))))["run"]
@@ -434,7 +429,11 @@ async def test_C15_churn_leaves_no_subscription_behind(
             return not sum([await shard_channels(valkey, other) for other in others])
 
         await eventually(nobody_listens, within=15, what="nobody listens to what nobody reads")
-        assert await shard_channels(valkey, session) == 1
+
+        async def one_listens() -> bool:
+            return await shard_channels(valkey, session) == 1
+
+        await eventually(one_listens, what="what is still read is listened to")
         run = (await client.send(session, script(Story(3, 0))))["run"]
         await client.run_end(run)
 
@@ -466,7 +465,7 @@ async def test_C18_one_slow_tab_of_five(replica: Replica) -> None:
         session = await tabs[0].create()
         for client in (*tabs[1:], slow):
             await client.follow(session)
-        run = (await tabs[0].send(session, script(story)))["run"]
+        run = (await tabs[0].send(session, script(LINES, story)))["run"]
         for client in tabs:
             await client.run_end(run)
             story.assert_told(client.text(session))
@@ -475,4 +474,4 @@ async def test_C18_one_slow_tab_of_five(replica: Replica) -> None:
         await slow.catch_up()
         await slow.run_end(run)
         story.assert_told(slow.text(session))
-        assert len(slow.events) < len(tabs[0].events)
+        assert len(slow.seen("message.delta")) == 1

@@ -15,7 +15,7 @@ from gateway.errors import Trimmed
 from gateway.settings import WorkerSettings
 from tests.broker.redis.opening import QUICK, asking, opened
 from tests.conftest import StartGateway
-from tests.faults.conftest import LEASE_OPTIONS, LEASES, SCALE, Replica, Replicate
+from tests.faults.conftest import LEASES, LONG_LEASE_OPTIONS, SCALE, Replica, Replicate
 from tests.faults.faketime import FakeClock
 from tests.faults.producer import Story, script
 from tests.faults.trial import trial
@@ -69,7 +69,7 @@ async def test_K1_a_worker_with_a_wrong_clock(
     clock.jump(offset_s)
     async with trial(front.gateway.broker) as t:
         began = time.time()
-        options = ("--broker", valkey.url, "--agents", "scripted", *LEASE_OPTIONS)
+        options = ("--broker", valkey.url, "--agents", "scripted", *LONG_LEASE_OPTIONS)
         for environment in (clock.environment, None):  # one is right: it takes over nothing
             await gateway(*options, command="worker", environment=environment)
         clients = [await t.client(front.url) for _ in range(6)]
@@ -105,7 +105,7 @@ async def test_K2_the_brokers_clock_jumps_ahead(
             for client, session in zip(clients, sessions, strict=True)
         ]
         for client in clients:
-            await client.deltas(5)
+            await client.event("message.delta")
         clock.jump(JUMP_S)
         await knows_the_time(replica, JUMP_S)
         for client, session, ok in zip(clients, sessions, sent, strict=True):

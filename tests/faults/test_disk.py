@@ -16,7 +16,7 @@ from tests.support.processes import Valkey
 from tests.support.waiting import eventually
 from tests.support.wire import Tab
 
-STORY = Story(300, 10)
+STORY = Story(300, 30)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import time
 from collections import Counter
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.faults.conftest import Replicate
 from tests.faults.nginx import Nginx
 from tests.faults.test_auth_rows import GOOD, ORIGINS, PAGE, SECRET, crafted, token
 from tests.support.audit import audit_log, lines_of
+from tests.support.http import http_client
 from tests.support.inprocess import raw_socket
 from tests.support.processes import Valkey, free_port
 from tests.support.waiting import eventually
@@ -75,7 +77,7 @@ async def test_A6_a_page_posts_to_a_gateway_without_tokens(replicate: Replicate)
     replica = await replicate()
     url = f"http://{replica.place}/v1/sessions"
     body = json.dumps({"agent": "echo", "session": "planted"}).encode()
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
             for told in (
                 {"Origin": "http://evil.example"},
@@ -111,7 +113,7 @@ async def test_T7_metrics_are_for_those_who_may_see_them(
     """With tokens and no port of their own: for those with the scope, and not there for others."""
     replica = await replicate(auth="jwt", auth_secret=SECRET)
     admin = crafted({**GOOD, "scope": "other admin"})
-    async with httpx2.AsyncClient(base_url=f"http://{replica.place}", trust_env=False) as http:
+    async with http_client(f"http://{replica.place}") as http:
         nothing = await http.request(command, "/nothing")
         strangers = (
             {},
@@ -136,8 +138,8 @@ async def test_T7_a_port_for_operators(gateway: StartGateway) -> None:
     served = await gateway(*JWT, f"--admin-port={port}", environment=WITH_SECRET)
     admin = bearer(crafted({**GOOD, "scope": "admin"}))
     async with (
-        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as inner,
-        httpx2.AsyncClient(base_url=served.http_url, trust_env=False) as outer,
+        http_client(f"http://127.0.0.1:{port}") as inner,
+        http_client(served.http_url) as outer,
         Tab(served.url, token=token()),
     ):
         assert "agent_gateway_connections 1.0" in (await inner.get("/metrics")).text
@@ -155,30 +157,29 @@ async def test_T7_each_process_has_a_port_for_operators(
     gateway: StartGateway, valkey: Valkey
 ) -> None:
     """The first on the port, the next on the next; who takes a place takes its port."""
-    port = free_port()
+    port = free_port(in_a_row=2)
     served = await gateway("--broker", valkey.url, "--processes=2", f"--admin-port={port}")
 
-    async def pid(at: int) -> int | None:
-        """Of the process that answers there."""
+    async def pid(at: int) -> int:
+        """Of the process that answers there; 0 if none does."""
         try:
-            async with httpx2.AsyncClient(trust_env=False, timeout=5) as http:
+            async with http_client(timeout=5) as http:
                 text = (await http.get(f"http://127.0.0.1:{port + at}/metrics")).text
         except httpx2.TransportError:
-            return None
+            return 0
         found = re.search(r'agent_gateway_connections\{process="(\d+)"\}', text)
-        return int(found[1]) if found else None
+        return int(found[1]) if found else 0
 
-    one, other = await pid(0), await pid(1)
-    assert one is not None
-    assert other is not None
+    one = await eventually(lambda: pid(0), within=30, what="the first answers")
+    other = await eventually(lambda: pid(1), within=30, what="the second answers")
     assert len({one, other, served.pid}) == 3
     os.kill(one, signal.SIGKILL)
 
     async def replaced() -> bool:
-        return await pid(0) not in (None, one, other)
+        return await pid(0) not in (0, one, other)
 
     await eventually(replaced, within=20, what="another process answers there")
-    assert await pid(1) == other
+    assert await eventually(lambda: pid(1), what="the second answers") == other
     assert await served.terminate() == 0
 
 
@@ -194,7 +195,7 @@ async def test_the_address_that_a_proxy_tells_is_believed_of_trusted_ones(
         headers = {"X-Forwarded-For": "1.1.1.1, 8.8.8.8", "X-Real-IP": "6.6.6.6"}
         async with Tab(served.url, token=token(), additional_headers=headers):
             pass
-        async with httpx2.AsyncClient(trust_env=False) as http:
+        async with http_client() as http:
             url = f"{served.http_url}/v1/sessions"
             await http.get(url, headers={**headers, **bearer("x")})
         await served.terminate()
@@ -250,7 +251,7 @@ async def test_an_address_has_so_many_connections(replicate: Replicate) -> None:
         assert await refused.wait_closed() == 4480
         await refused.close()
         url = f"http://{replica.place}/v1/sessions/{session}/events"
-        async with httpx2.AsyncClient(trust_env=False) as http:
+        async with http_client() as http:
             assert (await http.get(url, headers=bearer(token()))).status_code == 503
         await tab.create("echo")
         await other.create("echo")
@@ -263,8 +264,9 @@ async def test_an_address_has_so_many_connections(replicate: Replicate) -> None:
 async def test_strangers_are_few(replicate: Replicate) -> None:
     """Who has not said hello; 503 before the handshake. Who has said it makes room."""
     replica = await replicate(
-        auth="jwt", auth_secret=SECRET, max_address_strangers=2, max_strangers=3
-    )
+        auth="jwt", auth_secret=SECRET, hello_ms=60_000,
+        max_address_strangers=2, max_strangers=3,
+    )  # fmt: skip
     addresses = replica.gateway._delivery.addresses
     async with AsyncExitStack() as stack:
         silent = [await stack.enter_async_context(Tab(replica.url, hello=False)) for _ in range(2)]
@@ -285,12 +287,13 @@ async def test_strangers_are_few(replicate: Replicate) -> None:
 
 async def test_handshakes_and_requests_of_an_address_have_a_rate(replicate: Replicate) -> None:
     replica = await replicate(address_requests_per_s=1, address_requests_burst=20)
+    began = time.monotonic()
     answers = Counter([(await answer_to(replica.port)).split()[1] for _ in range(30)])
     assert answers.keys() == {b"101", b"429"}
-    assert 20 <= answers[b"101"] <= 20 + 9  # so many seconds it did not take
+    assert 20 <= answers[b"101"] <= 20 + time.monotonic() - began + 1
     async with (
         Tab(replica.url, local_addr=("127.0.0.2", 0)) as tab,
-        httpx2.AsyncClient(base_url=f"http://{replica.place}", trust_env=False) as http,
+        http_client(f"http://{replica.place}") as http,
     ):
         await tab.create("echo")
         asked = [await http.get("/v1/sessions") for _ in range(20)]
@@ -302,11 +305,12 @@ async def test_handshakes_and_requests_of_an_address_have_a_rate(replicate: Repl
 
 async def test_requests_of_a_subject_have_a_rate(replicate: Replicate) -> None:
     replica = await replicate(auth="jwt", auth_secret=SECRET, requests_per_s=1, requests_burst=5)
-    async with httpx2.AsyncClient(base_url=f"http://{replica.place}", trust_env=False) as http:
+    async with http_client(f"http://{replica.place}") as http:
         asked = [await http.get("/v1/sessions", headers=bearer(token())) for _ in range(20)]
         assert [each.status_code for each in asked[:5]] == [200] * 5
-        assert asked[-1].status_code == 429
-        assert asked[-1].headers["retry-after"] == "1"
+        refused = [each for each in asked if each.status_code == 429]
+        assert refused
+        assert refused[0].headers["retry-after"] == "1"
         other = await http.get("/v1/sessions", headers=bearer(token("bob")))
         assert other.status_code == 200
 
@@ -315,7 +319,7 @@ async def test_a_subject_cannot_have_more_streams_than_connections(replicate: Re
     replica = await replicate(auth="jwt", auth_secret=SECRET, max_subject_connections=2)
     async with (
         Tab(replica.url, token=token()) as tab,
-        httpx2.AsyncClient(trust_env=False, headers=bearer(token())) as http,
+        http_client(headers=bearer(token())) as http,
     ):
         session = await tab.create("echo")
         url = f"http://{replica.place}/v1/sessions/{session}/events"
@@ -332,7 +336,7 @@ async def test_a_subject_cannot_have_more_streams_than_connections(replicate: Re
 async def test_after_too_many_bad_tokens_none_is_looked_at(replicate: Replicate) -> None:
     """Not final for a client: behind the address may be others."""
     replica = await replicate(auth="jwt", auth_secret=SECRET, address_failures_per_min=3)
-    async with httpx2.AsyncClient(base_url=f"http://{replica.place}", trust_env=False) as http:
+    async with http_client(f"http://{replica.place}") as http:
         async with Tab(replica.url, token=token()) as known:
             asked = [await http.get("/v1/sessions", headers=bearer("bad")) for _ in range(5)]
             assert [each.status_code for each in asked] == [401, 401, 401, 429, 429]
@@ -377,7 +381,7 @@ async def test_T1_what_an_auditor_asks_for(gateway: StartGateway, tmp_path: Path
     async with (
         Tab(served.url, token=token("ann")) as ann,
         Tab(served.url, token=token("eve", "evil")) as eve,
-        httpx2.AsyncClient(base_url=served.http_url, trust_env=False) as http,
+        http_client(served.http_url) as http,
     ):
         session = await ann.create()
         await ann.subscribe(session)
@@ -436,7 +440,7 @@ async def test_X6_an_attackers_flood_leaves_room_in_the_audit_log(
     file = tmp_path / "audit.jsonl"
     served = await gateway(*JWT, f"--audit-log={file}", environment=WITH_SECRET)
     async with (
-        httpx2.AsyncClient(base_url=served.http_url, trust_env=False) as http,
+        http_client(served.http_url) as http,
         Tab(served.url, token=token(), local_addr=("127.0.0.2", 0)) as tab,
     ):
         session = await tab.create()
@@ -472,7 +476,7 @@ async def test_A9_nothing_that_is_said_or_secret_is_written_down(
     )  # fmt: skip
     good, bad = token("canary"), crafted({**GOOD, "exp": 1_700_000_000})
     text, told = "CANARY-of-a-text", list[str]()
-    async with httpx2.AsyncClient(base_url=served.http_url, trust_env=False) as http:
+    async with http_client(served.http_url) as http:
         for canary in (good, bad):
             for url in (f"{served.url}?token={canary}", f"{served.url}/{canary}", served.url):
                 for offered in ([canary], ["agent-gateway.v1", canary]):
@@ -499,7 +503,7 @@ async def test_A9_nothing_that_is_said_or_secret_is_written_down(
             await tab.ask({"type": "auth.refresh", "token": bad})
             await tab.send_raw(f'{{"type":"{text}", {good}')
             await tab.send_raw(b"\xff" + text.encode())
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with http_client() as http:
         told.append((await http.get(f"http://127.0.0.1:{port}/metrics")).text)
     await served.terminate()
     told += [served.output(), file.read_text()]

@@ -100,10 +100,7 @@ async def many(url: str, count: int, seconds: int = 0) -> int:
     return visited
 
 
-@pytest.mark.parametrize(
-    "seconds",
-    [pytest.param(0, marks=pytest.mark.timeout(120)), pytest.param(600, marks=SCALE)],
-)
+@pytest.mark.parametrize("seconds", [0, pytest.param(600, marks=SCALE)])
 async def test_X7_many_visits_leave_nothing_behind(
     gateway: StartGateway, own: Valkey, seconds: int
 ) -> None:

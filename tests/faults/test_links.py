@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from tests.broker.redis.opening import opened
@@ -13,6 +12,7 @@ from tests.faults.links import FAR, FAR_GOOD, HERE_GOOD, Link, linked
 from tests.faults.producer import Story, script
 from tests.faults.test_worker import CALL, READ
 from tests.faults.trial import trial
+from tests.support.http import http_client
 from tests.support.processes import GatewayProcess, Valkey, find_program
 from tests.support.waiting import eventually
 
@@ -41,7 +41,7 @@ class FarGateway(GatewayProcess):
 
     async def connections(self) -> float:
         """How many clients it thinks it has."""
-        async with httpx2.AsyncClient(trust_env=False) as http:
+        async with http_client() as http:
             metrics = (await http.get(f"{self.http_url}/metrics")).text
         lines = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if line[:1] != "#")
         return float(lines["agent_gateway_connections"])

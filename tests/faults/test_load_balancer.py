@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import httpx2
 import pytest
 
 from gateway.delivery.roster import RECONNECTS_PER_S
@@ -21,6 +20,7 @@ from tests.faults.nginx import Nginx
 from tests.faults.producer import Story, script
 from tests.faults.test_worker import CALL, READ
 from tests.faults.trial import trial
+from tests.support.http import http_client
 from tests.support.processes import Valkey
 
 pytestmark = pytest.mark.lb
@@ -89,7 +89,7 @@ async def test_server_sent_events_are_not_held_back(
         seen: list[str] = []
         async with (
             asyncio.timeout(10),
-            httpx2.AsyncClient(trust_env=False) as http,
+            http_client() as http,
             http.stream("GET", url) as answer,
         ):
             assert answer.status_code == 200

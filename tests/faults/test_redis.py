@@ -1,14 +1,15 @@
 """Faults, Redis: down, frozen, restarted, emptied, deaf, full, and with replies that get lost."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from gateway.broker.redis import layout
 from gateway.broker.redis.scripts import load_scripts
+from gateway.errors import Trimmed
 from tests.broker.redis.opening import asking, opened
 from tests.faults.clients import Client
 from tests.faults.conftest import SCALE, Replica, Replicate
@@ -26,7 +27,7 @@ READ: Frame = {
     "parameters": {"type": "object"},
 }
 CALL: Frame = {"call_tool": {"name": "read_heading", "arguments": {}}}
-ANSWER_SECONDS = 5.0  # 2 s are promised; a busy machine takes its part
+ANSWER_SECONDS = 15  # 2 s are promised; a busy machine takes its part
 
 
 async def streaming(
@@ -43,11 +44,9 @@ async def streaming(
 async def refused_in_time(replica: Replica, session: str) -> None:
     """A command is answered `broker.unavailable`, soon."""
     async with Tab(replica.url) as tab:
-        asked = time.monotonic()
         frame = {"type": "session.update", "session": session, "metadata": {"a": 1}}
-        answer = await tab.ask(frame)
+        answer = await tab.ask(frame, within=ANSWER_SECONDS)
         assert (answer["code"], answer["retryable"]) == ("broker.unavailable", True)
-        assert time.monotonic() - asked < ANSWER_SECONDS
 
 
 async def told_in_the_end(client: Client, session: str, run: str, story: Story) -> None:
@@ -94,7 +93,7 @@ async def test_R2_restarted_with_its_data(replicate: Replicate, own: Valkey) -> 
         epoch, _ = client.cursor(session)
         await own.restart()
         await told_in_the_end(client, session, run, story)
-        assert client.cursor(session)[0] != epoch
+        await client.until(lambda: client.cursor(session)[0] != epoch, what="the new epoch")
 
 
 async def test_R2_restarted_empty(replicate: Replicate, tmp_path: Path) -> None:
@@ -282,7 +281,9 @@ async def test_R8_trimmed_behind_a_snapshot(replicate: Replicate, valkey: Valkey
         await connected.run_end(run)
 
         async def trimmed() -> bool:
-            return (await t.log(session)).first > late.cursor(session)[1] + 1
+            with suppress(Trimmed):  # while it was read
+                return (await t.log(session)).first > late.cursor(session)[1] + 1
+            return False
 
         await eventually(trimmed, what="the log is trimmed")
         late.urls = [other.url]

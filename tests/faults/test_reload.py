@@ -45,7 +45,7 @@ async def reload(
 ) -> None:
     before = len(told(served, event))
     served.send_signal(signal.SIGHUP)
-    await eventually(lambda: len(told(served, event)) >= before + lines, what=event)
+    await eventually(lambda: len(told(served, event)) >= before + lines, within=30, what=event)
 
 
 async def accepts(served: GatewayProcess, secret: str) -> bool:
@@ -123,7 +123,7 @@ async def test_S9_a_worker_reads_them_too(
     gateway: StartGateway, valkey: Valkey, tmp_path: Path
 ) -> None:
     worker = await gateway("--broker", valkey.url, "--log-format", "json", command="worker")
-    await eventually(lambda: told(worker, "worker_started"), what="it works")
+    await eventually(lambda: told(worker, "worker_started"), within=30, what="it works")
     configure(tmp_path, log_level="debug", port=1, max_runs=7)
     await reload(worker)
     (line,) = told(worker, "configuration_reloaded")
@@ -139,7 +139,9 @@ async def test_S9_every_process_of_several(
     served = await gateway(
         *("--auth", "jwt", "--processes", "2", "--broker", valkey.url, "--log-format", "json")
     )
-    await eventually(lambda: len(told(served, "gateway_started")) == 2, what="two processes")
+    await eventually(
+        lambda: len(told(served, "gateway_started")) == 2, within=30, what="two processes"
+    )
     async with Tab(served.url, token=signed(OLD)) as tab:
         session = await tab.create("echo")
         await tab.subscribe(session)

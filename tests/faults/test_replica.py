@@ -52,7 +52,7 @@ async def resumed(client: Client, since: float) -> float:
 
 @pytest.mark.usefixtures("many_files")
 @pytest.mark.parametrize(
-    ("count", "interval_ms", "slow"), [(50, 100, 2), pytest.param(500, 1_000, 4, marks=SCALE)]
+    ("count", "interval_ms", "slow"), [(50, 100, 8), pytest.param(500, 1_000, 4, marks=SCALE)]
 )
 async def test_G1_killed_with_many_clients_in_mid_stream(
     gateway: StartGateway, valkey: Valkey, count: int, interval_ms: int, slow: int

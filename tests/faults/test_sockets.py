@@ -1,18 +1,18 @@
 """Faults, Client misbehaviour and Resource exhaustion: what sockets do to a gateway.
 
 Real processes where memory and descriptors are measured, one of this process elsewhere. Sizes are
-compared with bounds far below what the unhardened server took; nothing is compared with a clock.
+compared with bounds far below what the unhardened server took; nothing has to be quick.
 """
 
 import asyncio
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import httpx2
 import pytest
 from websockets.frames import Opcode
 
@@ -26,6 +26,7 @@ from tests.faults.conftest import LEASE_OPTIONS, SCALE, Replica, Replicate
 from tests.faults.producer import Story, script
 from tests.faults.proxy import FaultProxy
 from tests.faults.trial import trial
+from tests.support.http import http_client
 from tests.support.inprocess import connected, delta, in_process, raw_socket, serving
 from tests.support.processes import GatewayProcess, Valkey
 from tests.support.waiting import eventually
@@ -71,7 +72,7 @@ def stop_reading(reader: asyncio.StreamReader) -> None:
 
 async def metric(http_url: str, name: str) -> float:
     """One sample of `/metrics`, labels in the name; 0 if it is not there."""
-    async with httpx2.AsyncClient(base_url=http_url, trust_env=False) as client:
+    async with http_client(http_url) as client:
         text = (await client.get("/metrics")).text
     found = re.search(rf"^agent_gateway_{re.escape(name)} (\S+)$", text, re.MULTILINE)
     return float(found[1]) if found else 0.0
@@ -103,7 +104,7 @@ async def emptied(process: GatewayProcess) -> None:
 
 async def test_N3_a_client_that_never_reads_again(replicate: Replicate, proxied: Proxied) -> None:
     """4458 and an abort; the run, the others and in the end the client itself are unharmed."""
-    replica = await replicate(write_timeout_ms=500)
+    replica = await replicate(write_timeout_ms=3_000)
     proxy = await proxied(replica.port)
     big = {"repeat": 1_000, "steps": [{"log": "x" * 16_000}]}
     async with trial(replica.gateway.broker) as t:
@@ -224,7 +225,7 @@ async def test_C5_a_flood_of_tiny_frames(replica: Replica, flood: bytes) -> None
 async def test_C6_a_client_that_never_acknowledges(gateway: StartGateway) -> None:
     """One session stops at its window; the others of the socket do not; after a time 4458."""
     window = 16
-    served = await gateway("--agents", "scripted", "--ack-timeout-ms=1500")
+    served = await gateway("--agents", "scripted", "--ack-timeout-ms=6000")
     big = {"repeat": 40, "steps": [{"say": "x" * 50_000, "chunk": 500}]}
     async with Tab(served.url) as tab:
         stuck, free = await tab.create(), await tab.create()
@@ -235,7 +236,7 @@ async def test_C6_a_client_that_never_acknowledges(gateway: StartGateway) -> Non
         ok = await tab.script(free, {"say": "Hi"})
         await tab.run_end(free, ok["run"])
         assert len(tab.events(stuck)) <= window
-        assert await tab.wait_closed() == 4458
+        assert await tab.wait_closed(20) == 4458
         assert len(tab.events(stuck)) == window
         tab.assert_dense(stuck)
     assert served.resident_bytes() - before < 32 * MIB
@@ -279,6 +280,15 @@ async def test_C17_churn_leaves_nothing_behind(
         session = await tab.create("echo")
     hello = framed(b'{"type":"hello","sessions":[{"session":"%b"}]}' % session.encode())
 
+    async def answered(reader: asyncio.StreamReader) -> None:
+        """Reads until it is subscribed, or Redis stood still too long for that."""
+        received = b""
+        async with asyncio.timeout(20):
+            while not re.search(rb'"(subscribed|broker.unavailable)"', received):
+                piece = await reader.read(4_096)
+                assert piece, received
+                received += piece
+
     async def visit(number: int) -> None:
         async with raw_socket(served.port) as (reader, writer):
             if number % 5 == 0:  # half a handshake
@@ -291,7 +301,7 @@ async def test_C17_churn_leaves_nothing_behind(
             writer.write(hello)
             if number % 5 == 2:  # gone in the middle of it
                 return
-            await reader.readuntil(b'"subscribed"')
+            await answered(reader)
             if number % 5 == 3:  # a clean end
                 writer.write(framed((1000).to_bytes(2), Opcode.CLOSE))
                 await until_closed(reader)
@@ -361,7 +371,7 @@ async def test_G7_the_limit_of_descriptors(tmp_path: Path) -> None:
     try:
         async with (
             Tab(served.url) as tab,
-            httpx2.AsyncClient(base_url=served.http_url, trust_env=False) as client,
+            http_client(served.http_url) as client,
         ):
 
             async def unready() -> str | None:
@@ -369,8 +379,10 @@ async def test_G7_the_limit_of_descriptors(tmp_path: Path) -> None:
 
             assert await unready() is None
             async with AsyncExitStack() as crowd:
-                for _ in range(300):
+                for at in range(300):
                     await crowd.enter_async_context(raw_socket(served.port))
+                    if at % 50 == 0:  # lest its connection is closed as idle: no other is taken
+                        await unready()
                 await eventually(
                     lambda: _is(unready, "descriptors"), what="not ready for lack of descriptors"
                 )
@@ -404,8 +416,10 @@ async def test_X1_idle_sockets_are_cheap(gateway: StartGateway, sockets: int) ->
         for _ in range(50):
             await crowd.enter_async_context(greeted(served.port))
         before = served.resident_bytes()
-        for _ in range(sockets):
-            await crowd.enter_async_context(greeted(served.port))
+        for _ in range(sockets // AT_ONCE):  # soon: who answers no ping is not kept for long
+            async with asyncio.TaskGroup() as group:
+                for _ in range(AT_ONCE):
+                    group.create_task(crowd.enter_async_context(greeted(served.port)))
         assert await metric(served.http_url, "connections") == sockets + 50
         assert (served.resident_bytes() - before) / sockets < IDLE_BYTES
     await emptied(served)
@@ -533,6 +547,7 @@ async def test_X5_a_storm_of_handshakes(replicate: Replicate) -> None:
     replica = await replicate(handshakes_per_s=1, handshakes_burst=50)
     async with AsyncExitStack() as crowd:
         answers: list[bytes] = []
+        began = time.monotonic()
 
         async def storm() -> None:
             reader, writer = await crowd.enter_async_context(raw_socket(replica.port))
@@ -548,7 +563,7 @@ async def test_X5_a_storm_of_handshakes(replicate: Replicate) -> None:
                     group.create_task(storm())
         codes = Counter(answer.split()[1] for answer in answers)
         assert codes.keys() == {b"101", b"503"}
-        assert 50 <= codes[b"101"] <= 50 + 30  # so many seconds it did not take
+        assert 50 <= codes[b"101"] <= 50 + time.monotonic() - began + 1
         refused = [answer for answer in answers if b" 503 " in answer]
         waits = {int(m[1]) for a in refused if (m := re.search(rb"(?i)retry-after: (\d)\r", a))}
         assert waits == {1, 2, 3, 4, 5}
@@ -563,7 +578,7 @@ async def test_X5_too_many_connections(replicate: Replicate) -> None:
         await refused.open()
         assert await refused.wait_closed() == 4480
         await tab.must({"type": "session.create", "agent": "echo"})
-        async with httpx2.AsyncClient(trust_env=False) as client:
+        async with http_client() as client:
             answer = await client.get(f"http://{replica.place}/readyz")
             assert answer.json()["reason"] == "full"
     async with Tab(replica.url) as tab:
@@ -616,7 +631,7 @@ async def test_K4_a_process_that_stands_still_for_a_while(
     """Stopped for longer than any of its deadlines: nobody is thrown out for its own absence."""
     served = await gateway(
         *("--broker", valkey.url, "--agents", "scripted", "--stall-ms=1000"),
-        *("--write-timeout-ms=1000", "--ack-timeout-ms=1000", "--hello-ms=60000"),
+        *("--write-timeout-ms=4000", "--ack-timeout-ms=4000", "--hello-ms=60000"),
     )
     story = Story(600, 10)
     async with opened(valkey.url) as reader, trial(reader) as t:

@@ -5,6 +5,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.support.http import http_client
 from tests.support.processes import GatewayProcess, Valkey
 from tests.support.waiting import eventually
 from tests.support.wire import Tab
@@ -30,7 +31,7 @@ async def test_S7_a_gateway_waits_for_its_broker(tmp_path: Path, processes: str)
         await served.start()
         assert f"Redis at 127.0.0.1:{broker.port} refused the connection" in served.output()
         assert "memory://" in served.output()
-        async with httpx2.AsyncClient(base_url=served.http_url, trust_env=False) as client:
+        async with http_client(served.http_url) as client:
             await eventually(lambda: answers(client, "/healthz", 200), what="it is alive")
             assert await answers(client, "/readyz", 503)
         async with Tab(served.url) as tab:

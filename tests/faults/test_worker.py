@@ -13,7 +13,7 @@ from gateway.broker.redis.broker import RedisBroker
 from gateway.settings import WorkerSettings
 from tests.broker.redis.opening import QUICK, opened
 from tests.conftest import StartGateway
-from tests.faults.conftest import LEASE_OPTIONS, LEASES, Replica, Replicate
+from tests.faults.conftest import LEASE_OPTIONS, LEASES, LONG_LEASE_OPTIONS, Replica, Replicate
 from tests.faults.producer import Story, script, told
 from tests.faults.record import stored
 from tests.faults.trial import trial
@@ -103,14 +103,14 @@ async def test_W1_killed_at_every_point_of_a_run(
     gateway: StartGateway, front: Replica, valkey: Valkey
 ) -> None:
     """Before the first event of its own, amid deltas, waiting for a tool, and for a person."""
-    story = Story(150, 10)
+    story = Story(150, 40)
     tail = Story(5, 0, name="tail")
     scripts: dict[str, list[Any]] = {
-        "before": [{"sleep_ms": 1_500}, tail],
+        "before": [{"sleep_ms": 6_000}, tail],
         "amid": [story, tail],
         "tool": [Story(2, 0), CALL, tail],
         "person": [Story(2, 0), APPROVE, tail],
-        "between": [Story(2, 0), CALL, {"sleep_ms": 1_500}, tail],
+        "between": [Story(2, 0), CALL, {"sleep_ms": 6_000}, tail],
     }
     begun = {
         "before": "run.started",
@@ -143,7 +143,8 @@ async def test_W1_killed_at_every_point_of_a_run(
             end = await client.run_end(runs[place], within=TAKEOVER_SECONDS)
             assert end["type"] == "run.completed", place
             retried = client.seen("run.retrying", "run.resumed")
-            assert [event["attempt"] for event in retried] == [2], place
+            # more than one, if the machine stood still meanwhile
+            assert [event["attempt"] for event in retried][:1] == [2], place
             text = told(await t.log(sessions[place]), runs[place])
             assert text.endswith(tail.text), place
             assert client.text(sessions[place]) == text
@@ -152,7 +153,7 @@ async def test_W1_killed_at_every_point_of_a_run(
 
 
 async def test_W2_a_zombie_is_fenced(gateway: StartGateway, front: Replica, valkey: Valkey) -> None:
-    story = Story(150, 20)
+    story = Story(300, 20)
     async with trial(front.gateway.broker) as t:
         zombie = await start_worker(gateway, valkey.url, "scripted")
         client = await t.client(front.url)
@@ -160,13 +161,14 @@ async def test_W2_a_zombie_is_fenced(gateway: StartGateway, front: Replica, valk
         run = (await client.send(session, script(story)))["run"]
         await client.deltas(5)
         zombie.pause()
-        await start_worker(gateway, valkey.url, "scripted")
+        await start_worker(gateway, valkey.url, "scripted", LONG_LEASE_OPTIONS)
         await client.event("run.retrying", within=TAKEOVER_SECONDS)
         await client.deltas(5)
+        retried = len(client.seen("run.retrying"))
         zombie.resume()  # while the other is in the middle of it
         await client.run_end(run, within=TAKEOVER_SECONDS)
         story.assert_told(client.text(session))
-        assert len(client.seen("run.retrying")) == 1
+        assert len(client.seen("run.retrying")) == retried
         # it is a good worker again
         after = (await client.send(session, script(Story(3, 0))))["run"]
         await client.run_end(after)
@@ -272,7 +274,7 @@ async def test_C14_a_stop_where_no_worker_is(
     gateway: StartGateway, front: Replica, valkey: Valkey, place: str
 ) -> None:
     """One end, nothing after it, and the session goes on at once with whoever is there."""
-    steps = [APPROVE] if place == "parked" else [Story(400, 10)]
+    steps = [APPROVE] if place == "parked" else [Story(1_000, 10)]
     async with trial(front.gateway.broker) as t:
         client = await t.client(front.url)
         session = await client.create()

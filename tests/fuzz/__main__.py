@@ -18,7 +18,7 @@ with atheris.instrument_imports(
     from tests.fuzz import targets
 
 LONGEST = 4_096
-ONE_INPUT_S = 5
+ONE_INPUT_S = 60
 
 
 def main(name: str, corpus: str, seconds: str, seed: str) -> None:

@@ -43,7 +43,7 @@ def tried(request: pytest.FixtureRequest) -> Tried:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "/tests/fuzz/" in str(item.path):
-            item.add_marker(pytest.mark.timeout(120 + OVERHEAD * SECONDS))
+            item.add_marker(pytest.mark.timeout(600 + OVERHEAD * SECONDS))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -23,6 +23,7 @@ from gateway.transports.openapi import openapi
 from protocol.codec import decode_down, decode_event
 from tests.conftest import StartGateway
 from tests.fuzz.conftest import Budget, Tried
+from tests.support.http import http_client
 from tests.support.processes import GatewayProcess
 
 HERE = Path(__file__).parent
@@ -109,7 +110,7 @@ async def test_event_streams(server: GatewayProcess, budget: Budget, tried: Trie
 
     draw()
     authorization = {"Authorization": f"Bearer {token()}"}
-    async with httpx2.AsyncClient(base_url=server.http_url, headers=authorization) as http:
+    async with http_client(server.http_url, headers=authorization) as http:
         made = await http.post("/v1/sessions", json={"agent": "echo"})
         path = f"/v1/sessions/{made.json()['session']}/events"
         for query in drawn:

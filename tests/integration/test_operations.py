@@ -1,6 +1,5 @@
 """What an operator sees when the broker goes away and comes back."""
 
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -33,10 +32,9 @@ async def test_a_frozen_broker(gateway: StartGateway, own_valkey: Valkey) -> Non
         await tab.subscribe(session)
         own_valkey.pause()
         try:
-            asked = time.monotonic()
-            answer = await tab.ask({"type": "message.send", "session": session, "content": "1"})
+            message = {"type": "message.send", "session": session, "content": "1"}
+            answer = await tab.ask(message, within=9)
             assert (answer["code"], answer["retryable"]) == ("broker.unavailable", True)
-            assert time.monotonic() - asked < 3
             await eventually(lambda: status_is(served, 503), within=20, what="not ready")
             assert await status(served, "/healthz") == 200
         finally:

@@ -105,7 +105,7 @@ async def test_a_conversation_through_gateway_and_worker(
         await tab.subscribe(session, detail="full")
         ask = {"approve": {"title": "Go on?"}}
         run = (await tab.script(session, {"say": "Hello"}, ask, {"say": "Done"}))["run"]
-        asked = await tab.wait_for("approval.requested")
+        asked = await tab.wait_for("approval.requested", within=30)
         answer = {"approval": asked["approval"], "decision": "approve"}
         await tab.must({"type": "approval.respond", "session": session, **answer})
         assert (await tab.run_end(session, run))["type"] == "run.completed"

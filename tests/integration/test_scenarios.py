@@ -134,14 +134,14 @@ async def test_a_tab_that_vanishes_and_a_run_that_parked(gateway: StartGateway) 
     server = await gateway(*OPTIONS, "--park-after-ms", "200")
     async with Tab(server.url) as b:
         async with Tab(server.url) as a:
-            session = await a.create(tools=[tool("read", idempotent=True, lease_ms=1_000)])
+            session = await a.create(tools=[tool("read", idempotent=True, lease_ms=4_000)])
             await b.subscribe(session, detail="full", tools=["read"])
             ok = await a.script(session, call("read"), {"say": "{last}"})
             offered = await b.wait_for("tool_call.requested", session=session)
             about = {"session": session, "call": offered["call"]}
             await a.must({"type": "tool.claim", **about})
             await a.cut()
-        released = await b.wait_for("tool_call.released", session=session)
+        released = await b.wait_for("tool_call.released", within=20, session=session)
         assert released["reason"] == "lease_expired"
         await b.answer(offered, "Hi")
         end = await b.run_end(session, ok["run"])
@@ -233,27 +233,34 @@ async def test_stop_closes_what_is_open(gateway: StartGateway) -> None:
 async def test_busy(gateway: StartGateway) -> None:
     server = await gateway(*OPTIONS)
 
-    def slow(text: str) -> list[Frame]:
-        return [{"say": text}, {"sleep_ms": 300}, {"say": " end."}]
+    def asking(text: str) -> list[Frame]:
+        return [{"say": text}, {"approve": {"title": "On?"}}, {"say": " end."}]
+
+    async def go_on(run: str) -> None:
+        asked = await tab.wait_for("approval.requested", session=session, run=run)
+        answer = {"approval": asked["approval"], "decision": "approve"}
+        await tab.must({"type": "approval.respond", "session": session, **answer})
 
     async with Tab(server.url) as tab:
         session = await tab.create()
         await tab.subscribe(session, detail="full")
-        one = await tab.script(session, *slow("One"))
+        one = await tab.script(session, *asking("One"))
         await tab.wait_for("message.delta", session=session)
         busy = await tab.ask(
-            {"type": "message.send", "session": session, "content": json.dumps(slow("No"))}
+            {"type": "message.send", "session": session, "content": json.dumps(asking("No"))}
         )
         assert busy["code"] == "session.busy"
         assert busy["retryable"] is False
-        two = await tab.script(session, *slow("Two"), if_busy="enqueue")
+        two = await tab.script(session, *asking("Two"), if_busy="enqueue")
         queued = await tab.wait_for("run.queued", session=session, run=two["run"])
-        assert queued["content"] == [{"kind": "text", "text": json.dumps(slow("Two"))}]
+        assert queued["content"] == [{"kind": "text", "text": json.dumps(asking("Two"))}]
         assert not tab.find("message.added", message=two["message"])
+        await go_on(one["run"])
         await tab.run_end(session, one["run"])
         await tab.wait_for("run.started", run=two["run"])
-        six = await tab.script(session, *slow("Six"), if_busy="steer")
+        six = await tab.script(session, *asking("Six"), if_busy="steer")
         assert six["run"] == two["run"]
+        await go_on(two["run"])
         await tab.run_end(session, two["run"])
         third = await tab.wait_for("run.queued", trigger=six["message"])
         await tab.wait_for("run.started", run=third["run"])

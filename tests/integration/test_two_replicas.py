@@ -104,12 +104,14 @@ async def test_a_reconnect_to_the_other_replica_gets_exactly_what_is_missing(
             session = await tab.create()
             await tab.subscribe(session, detail="full")
             await watcher.subscribe(session, detail="full")
-            run = (await tab.script(session, {"say": "word " * 40, "chunk": 5, "interval_ms": 10}))[
-                "run"
-            ]
+            words = {"say": "word " * 20, "chunk": 5, "interval_ms": 10}
+            run = (await tab.script(session, words, {"approve": {"title": "On?"}}, words))["run"]
             await tab.wait_for("message.delta", session=session)
             await tab.cut()
             position = tab.position(session)
+        asked = await watcher.wait_for("approval.requested", session=session)
+        answer = {"approval": asked["approval"], "decision": "approve"}
+        await watcher.must({"type": "approval.respond", "session": session, **answer})
         await watcher.run_end(session, run)
         async with Tab(b.url, client=client, sessions=[{**position, "detail": "full"}]) as again:
             subscribed = await again.wait_for("subscribed", session=session)

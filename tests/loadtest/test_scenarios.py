@@ -11,11 +11,12 @@ import pytest
 from loadtest.ceiling import ceiling_per_s, events_a_message
 from loadtest.drivers import DRIVERS
 from loadtest.errors import LoadError
-from loadtest.programs import Program, free_port, module
+from loadtest.programs import Program, module
 from loadtest.result import Result
 from loadtest.scenarios import SCENARIOS, Load, Scenario
 from loadtest.stage import Stage
 from loadtest.target import Running, Setup, running
+from tests.support.processes import free_port
 
 
 def told(_what: str, _done: float, _whole: float) -> None:

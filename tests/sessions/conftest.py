@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from gateway.broker.base import Broker
 from gateway.broker.open import open_broker
 from gateway.sessions.store import Store
+from tests.broker.redis.patience import patient
 from tests.support.processes import Valkey
 
 # A database of our own: timers and queues are the server's, not a session's.
@@ -22,25 +23,22 @@ class Replicas(NamedTuple):
     b: Store
 
 
-async def opened(url: str) -> Broker:
-    broker = open_broker(url)
-    await broker.start()
-    return broker
-
-
 @pytest.fixture(params=["memory", "valkey"])
 async def brokers(
-    request: pytest.FixtureRequest, valkey: Valkey
+    request: pytest.FixtureRequest, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[Broker, Broker]]:
     if request.param == "memory":
-        broker = await opened("memory://")
+        broker = open_broker("memory://")
+        await broker.start()
         yield broker, broker
         await broker.close()
         return
     url = f"{valkey.url.rpartition('/')[0]}/{DATABASE}"
     async with Redis.from_url(url) as admin:
         await admin.flushdb()
-    one, other = await opened(url), await opened(url)
+    one, other = patient(url, monkeypatch), patient(url, monkeypatch)
+    await one.start()
+    await other.start()
     yield one, other
     await one.close()
     await other.close()

@@ -41,27 +41,33 @@ _taken: set[int] = set()
 _locks = os.open(Path(tempfile.gettempdir()) / f"ports-{os.getuid()}", os.O_RDWR | os.O_CREAT)
 
 
-def free_port() -> int:
-    """A port nobody listens on, given once, whatever other tests run beside.
+def free_port(in_a_row: int = 1) -> int:
+    """A port nobody listens on, given once, whatever other tests run beside; the first of several.
 
     Below the range that outgoing connections take theirs from, so that none steals it
     between this call and the server's `bind`.
     """
     for port in random.sample(range(20_000, 32_000), 1_000):
-        if port in _taken:
-            continue
-        try:
-            fcntl.lockf(_locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
-        except OSError:
-            continue
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        _taken.add(port)
-        return port
+        if all(_took(each) for each in range(port, port + in_a_row)):
+            return port
     raise AssertionError("no free port")
+
+
+def _took(port: int) -> bool:
+    """Whether it was free, and is ours now."""
+    if port in _taken:
+        return False
+    try:
+        fcntl.lockf(_locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    _taken.add(port)
+    return True
 
 
 def find_program(name: str) -> str:

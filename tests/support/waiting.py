@@ -9,6 +9,8 @@ from typing import TypeVar, cast
 T = TypeVar("T")
 
 POLL_SECONDS = 0.01
+STALL_SECONDS = 0.25
+"""Longer between two looks, and this process stood still: so did what it waits for."""
 
 
 async def eventually(
@@ -19,12 +21,15 @@ async def eventually(
     Raises:
         AssertionError: it was not true within so many seconds; names `what`.
     """
-    deadline = time.monotonic() + within
+    left, looked = within, time.monotonic()
     while True:
         result = condition()
         value = cast("T", await result if inspect.isawaitable(result) else result)
         if value:
             return value
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        left -= min(now - looked, STALL_SECONDS)
+        looked = now
+        if left < 0:
             raise AssertionError(f"not within {within} s: {what or condition}")
         await asyncio.sleep(POLL_SECONDS)

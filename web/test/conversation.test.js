@@ -32,7 +32,7 @@ test('or watched as it grows, always with the whole text', async () => {
   const texts = [];
   const words = 'one two three four five six seven';
   const agent = client.agent('scripted');
-  const said = script({ say: words, chunk: 4, interval_ms: 5 });
+  const said = script({ say: words, chunk: 4, interval_ms: 100 });
   for await (const { text, done } of agent.sendMessage(said, { stream: true })) {
     assert.ok(words.startsWith(text));
     texts.push(text);

@@ -1,6 +1,7 @@
 /** A real gateway for tests, as its own process; Node 20 is given the WebSocket it lacks. */
 
 import { spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { after } from 'node:test';
@@ -33,15 +34,20 @@ function python() {
   return process.env.AGENT_GATEWAY_PYTHON ?? (existsSync(own) ? own : 'python3');
 }
 
-/** @returns {Promise<number>} */
+/**
+ * One that nobody is given unasked: below the range of which connections take theirs.
+ * @returns {Promise<number>}
+ */
 function freePort() {
-  return new Promise((resolve, reject) => {
+  return new Promise((resolve) => {
     const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
+    const draw = () => server.listen(randomInt(10_000, 20_000), '127.0.0.1');
+    server.on('error', draw);
+    server.once('listening', () => {
       const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
       server.close(() => resolve(port));
     });
+    draw();
   });
 }
 

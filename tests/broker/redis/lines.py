@@ -10,7 +10,7 @@ from gateway.broker.redis.servers import connecting
 from gateway.broker.redis.wire import Limits, Wire
 from tests.support.waiting import eventually
 
-QUICK = Limits(call_s=0.6, answer_s=0.4, grace_s=0.05, room_s=0.2)
+PATIENT = Limits(call_s=30, answer_s=25, connect_s=20, room_s=20)
 
 
 class Scripted:
@@ -66,7 +66,7 @@ async def scripted() -> AsyncGenerator[Scripted]:
 
 @asynccontextmanager
 async def wired(
-    url: str, limits: Limits = QUICK, connect: Callable[[], Connection] | None = None
+    url: str, limits: Limits = PATIENT, connect: Callable[[], Connection] | None = None
 ) -> AsyncGenerator[Wire]:
     wire = Wire(connect or connecting(url), limits)
     try:

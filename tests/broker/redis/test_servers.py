@@ -95,7 +95,7 @@ async def test_r9_the_master_dies(service: Watched) -> None:
         writing.cancel()
         await asyncio.wait((writing,))
         assert wrote.longest_s < election_s + 5
-        assert wrote.longest_verb_s < 2.5
+        assert wrote.longest_verb_s < 15
         assert await assert_true(broker, wrote) != first, "what readers have may be lost"
         # Nothing was: the replica had it all.
         stored = {text for _, text in (await broker.load(wrote.session.id)).events}

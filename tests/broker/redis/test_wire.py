@@ -10,7 +10,7 @@ from redis.exceptions import ReadOnlyError, ResponseError
 
 from gateway.broker.redis.servers import connecting
 from gateway.broker.redis.stream import Lost
-from tests.broker.redis.lines import QUICK, scripted, wired
+from tests.broker.redis.lines import PATIENT, scripted, wired
 from tests.support.processes import KeyValueServer, free_port
 from tests.support.waiting import eventually
 
@@ -95,21 +95,22 @@ async def test_a_lost_connection_fails_what_is_unanswered_once() -> None:
 
 async def test_the_oldest_question_has_a_deadline() -> None:
     """Younger ones fail with it; a connection that answers, however late, is kept."""
-    async with scripted() as server, wired(server.url) as wire:
+    limits = msgspec.structs.replace(PATIENT, answer_s=2)
+    async with scripted() as server, wired(server.url, limits) as wire:
         loop = asyncio.get_running_loop()
         slow = asked(wire.call("ECHO", "slow"))
         await server.has(b"slow")
         for _ in range(3):  # each within its time, together longer than one may take
             asked_at = loop.time()
             before, slow = slow, asked(wire.call("ECHO", "next"))
-            await eventually(lambda at=asked_at: loop.time() > at + 0.15)
+            await eventually(lambda at=asked_at: loop.time() > at + 0.75)
             server.say(b"+x\r\n")
             assert await before == b"x"
         started = loop.time()
         young = asked(wire.call("ECHO", "young"))
         assert "no answer" in await lost(slow)
         assert "no answer" in await lost(young)
-        assert loop.time() - started < 0.6
+        assert loop.time() - started < 10
         assert server.connections == 1
 
 
@@ -120,12 +121,12 @@ async def test_a_server_that_does_not_shake_hands() -> None:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, wired(url) as wire:
+    async with server, wired(url, msgspec.structs.replace(PATIENT, call_s=0.6)) as wire:
         loop = asyncio.get_running_loop()
         started = loop.time()
         with pytest.raises(TimeoutError):
             await wire.call("PING")
-        assert loop.time() - started < 1
+        assert loop.time() - started < 10
 
 
 async def test_connecting_is_not_tried_all_the_time() -> None:
@@ -138,28 +139,22 @@ async def test_connecting_is_not_tried_all_the_time() -> None:
 
     nobody = f"redis://127.0.0.1:{free_port()}"
     real = connecting(nobody)
-    async with scripted() as server, wired(nobody, connect=connect) as wire:
+    limits = msgspec.structs.replace(PATIENT, pause_s=60)
+    async with scripted() as server, wired(nobody, limits, connect) as wire:
         async with asyncio.TaskGroup() as group:
             for _ in range(100):
                 group.create_task(lost(wire.call("PING")))
         assert attempts == 1
         real = connecting(server.url)
-        back = asked(_until_back(wire))
+        wire._next_try = 0.0
+        back = asked(wire.call("PING"))
         await server.has(b"PING")
         server.say(b"+PONG\r\n")
         assert await back == b"PONG"
 
 
-async def _until_back(wire: Any) -> Any:
-    while True:
-        try:
-            return await wire.call("PING")
-        except LostConnection:
-            await asyncio.sleep(0.01)
-
-
 async def test_more_than_may_be_unanswered_waits_for_room() -> None:
-    limits = msgspec.structs.replace(QUICK, unanswered=3)
+    limits = msgspec.structs.replace(PATIENT, unanswered=3)
     async with scripted() as server, wired(server.url, limits) as wire:
         calls = [asked(wire.call("ECHO", f"{i}")) for i in range(5)]
         await server.has(b"ECHO", 3)
@@ -174,7 +169,7 @@ async def test_more_than_may_be_unanswered_waits_for_room() -> None:
 
 
 async def test_who_finds_no_room_gives_up() -> None:
-    limits = msgspec.structs.replace(QUICK, unanswered=1)
+    limits = msgspec.structs.replace(PATIENT, unanswered=1, room_s=0.2)
     async with scripted() as server, wired(server.url, limits) as wire:
         first = asked(wire.call("ECHO", "a"))
         await server.has(b"ECHO")
@@ -188,7 +183,8 @@ async def test_who_finds_no_room_gives_up() -> None:
 async def test_a_peer_that_reads_nothing_is_not_written_to_for_ever(
     server: KeyValueServer,
 ) -> None:
-    async with wired(server.url) as wire:
+    limits = msgspec.structs.replace(PATIENT, answer_s=2, room_s=0.2)
+    async with wired(server.url, limits) as wire:
         await wire.call("PING")
         server.pause()
         large = "x" * 1_000_000
