@@ -77,9 +77,9 @@ class GatewayHTTP(H11Protocol):
     def handle_events(self) -> None:
         """The base class has made a task for a request that came whole; it has not begun."""
         super().handle_events()
-        if self.scope is not None:
-            extensions = cast("dict[str, Any]", self.scope.setdefault("extensions", {}))
-            extensions["gateway"] = self.transport.abort
+        scope = cast("dict[str, Any] | None", self.scope)
+        if scope is not None:
+            scope.setdefault("extensions", {})["gateway"] = self.transport.abort
 
     @property
     def _idle(self) -> bool:

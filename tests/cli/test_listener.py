@@ -8,6 +8,7 @@ import pytest
 from gateway.cli import listener
 from gateway.cli.listener import admin_listeners, http_url, listen
 from gateway.errors import ConfigurationError
+from tests.support import processes
 
 
 @pytest.fixture
@@ -37,18 +38,19 @@ def test_a_port_in_use(taken: int) -> None:
         listen("127.0.0.1", taken, any_port=True)
 
 
-def test_operators_have_a_listener_for_each_process(free_port: int) -> None:
+def test_operators_have_a_listener_for_each_process() -> None:
     assert admin_listeners("127.0.0.1", None, 3) == []
     made = admin_listeners("127.0.0.1", 0, 2)
     assert len({each.getsockname()[1] for each in made}) == 2
     for each in made:
         each.close()
-    (one,) = admin_listeners("127.0.0.1", free_port, 1)
+    port = processes.free_port(in_a_row=2)
+    (one,) = admin_listeners("127.0.0.1", port + 1, 1)
     with one:
-        assert one.getsockname()[1] == free_port
+        assert one.getsockname()[1] == port + 1
         with pytest.raises(ConfigurationError, match=r"in use: .*--admin-port"):
-            admin_listeners("127.0.0.1", free_port - 1, 2)
-        socket.create_server(("127.0.0.1", free_port - 1)).close()  # was given back
+            admin_listeners("127.0.0.1", port, 2)
+        socket.create_server(("127.0.0.1", port)).close()  # was given back
     with pytest.raises(ConfigurationError, match="choose a lower one"):
         admin_listeners("127.0.0.1", 65_535, 2)
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -74,8 +75,10 @@ def started_at(pid: int) -> float:
 
 
 def alive(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and ") Z " not in stat.read_text()
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 async def test_children_end_with_a_signal_to_the_parent(tmp_path: Path) -> None:
@@ -103,11 +106,13 @@ async def test_a_second_ctrl_c_ends_children_that_hang(
     tmp_path: Path, number: signal.Signals, code: int | None
 ) -> None:
     """SIGTERM is only ever asked again."""
-    body = "signal.signal(signal.SIGTERM, lambda *_: say('asked')); " + HANG
+    body = f"signal.signal(signal.SIGTERM, lambda *_: say('asked')); say('ready'); {HANG}"
     process = await supervised(tmp_path, body).start()
     children: list[int] = []
     try:
-        await eventually(lambda: len(pids(process)) >= 2, within=30, what="two children")
+        await eventually(
+            lambda: process.output().count("ready") == 2, within=30, what="two children"
+        )
         children += pids(process)
         process.send_signal(number)
         await eventually(lambda: process.output().count("asked") == 2, what="both are asked")
@@ -120,8 +125,8 @@ async def test_a_second_ctrl_c_ends_children_that_hang(
             assert not any(map(alive, children))
     finally:
         await process.kill()
-        for pid in children:
-            if alive(pid):
+        for pid in filter(alive, children):
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
 

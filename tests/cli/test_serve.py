@@ -153,7 +153,7 @@ async def test_a_second_ctrl_c_ends_at_once(
             served.send_signal(signal.SIGINT)
             return not served.running
 
-        await eventually(forced, within=5, what="it ends at once")
+        await eventually(forced, within=12, what="it ends at once")
         assert await served.wait() == 130
 
 
@@ -211,7 +211,7 @@ async def test_processes_share_a_port(gateway: StartGateway, valkey: Valkey) -> 
 
 async def test_a_worker_says_what_it_runs_and_ends(gateway: StartGateway, valkey: Valkey) -> None:
     worker = await gateway("--broker", valkey.url, "--agents", "echo", command="worker")
-    await eventually(lambda: "worker_started" in worker.output(), what="worker_started")
+    await eventually(lambda: "worker_started" in worker.output(), within=30, what="worker_started")
     assert await worker.terminate() == 0
 
 

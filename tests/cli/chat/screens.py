@@ -152,7 +152,9 @@ class ChatTerminal:
         """Its exit code."""
         process = self._process
         assert process is not None
-        await eventually(lambda: process.poll() is not None and not self._open, what="it ends")
+        await eventually(
+            lambda: process.poll() is not None and not self._open, within=30, what="it ends"
+        )
         return process.returncode
 
     def close(self) -> None:

@@ -192,6 +192,7 @@ async def test_another_session(served: GatewayProcess, join: Join) -> None:
     async with talking(await join(served), seen, Wish("echo", first)) as chat:
         chat.enter("Hi")
         await seen.item(Said("Hi"))
+        await eventually(lambda: not seen.view.live.busy, what="idle")
         chat.enter("/new")
         await eventually(lambda: chat.session and chat.session.id != first, what="a new one")
         chat.enter("/sessions")

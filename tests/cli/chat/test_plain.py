@@ -121,7 +121,7 @@ async def test_an_interrupt_stops_the_run(served: GatewayProcess, tmp_path: Path
     ) as process:
         assert process.stdout is not None
         os.set_blocking(process.stdout.fileno(), False)
-        await eventually(process.stdout.read, what="it streams")
+        await eventually(process.stdout.read, within=30, what="it streams")
         process.send_signal(signal.SIGINT)
         await eventually(lambda: process.poll() is not None, what="it ends")
     assert process.returncode == 130
