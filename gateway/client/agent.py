@@ -4,6 +4,7 @@ One agent object is one session, opened at the first message. Built on `Session`
 blocking twin in `blocking` reads the same turns.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, Unpack, overload
 
@@ -117,20 +118,22 @@ class AsyncAgent:
         self._client = client
         self._config = config
         self._session: Session | None = None
+        self._opening = asyncio.Lock()
         self._current: Sent | Started | None = None
 
     async def session(self) -> Session:
         """The session behind it, opened now if it was not."""
-        if self._session is None or self._session.closed:
-            config = self._config
-            self._session = await self._client.session(
-                config.session,
-                agent=config.agent,
-                tools=config.tools,
-                metadata=config.metadata,
-                detail=config.detail,
-            )
-        return self._session
+        async with self._opening:
+            if self._session is None or self._session.closed:
+                config = self._config
+                self._session = await self._client.session(
+                    config.session,
+                    agent=config.agent,
+                    tools=config.tools,
+                    metadata=config.metadata,
+                    detail=config.detail,
+                )
+            return self._session
 
     @overload
     def send_message(

@@ -4,6 +4,7 @@ Callbacks and iterations run in the caller's thread; handlers of tools in thread
 """
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
 from gateway.client.agent import (
@@ -17,6 +18,7 @@ from gateway.client.agent import (
     configured,
 )
 from gateway.client.client import OPEN_SECONDS, AsyncClient
+from gateway.client.errors import GatewayError
 from gateway.client.portal import Portal
 from gateway.client.run import AsyncRun, Update, task_of
 from gateway.client.session import Sent, Session, Started
@@ -66,9 +68,9 @@ class Client:
 
     def close(self) -> None:
         """Hang up and end the thread; runs go on."""
-        if not self._portal.closed:
+        with suppress(GatewayError):  # it is closed, or another thread does that
             self._portal.call(self._client.close())
-            self._portal.close()
+        self._portal.close()
 
     @property
     def status(self) -> str:

@@ -7,6 +7,7 @@ order, one after the other, also when one of them leads to another input meanwhi
 import asyncio
 import random as chance
 import time
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self, overload
@@ -89,10 +90,9 @@ class AsyncClient:
             random=behaviour.random,
             make_id=self.make_id,
         )
-        self._tasks = Tasks()
-        self.tools = ToolRunner(
-            self.id, issue=self.command, make_id=self.make_id, tasks=self._tasks
-        )
+        self.tasks = Tasks()
+        self.tools = ToolRunner(self.id, issue=self.command, make_id=self.make_id, tasks=self.tasks)
+        self._opening = weakref.WeakValueDictionary[str, asyncio.Lock]()  # by session id
         self._sockets: dict[int, tuple[Socket, asyncio.Task[Any]]] = {}
         self._answers: dict[str, asyncio.Future[Ok]] = {}
         self._slots = asyncio.Semaphore(MAX_PENDING)
@@ -119,7 +119,7 @@ class AsyncClient:
 
         Raises:
             GatewayError: `client.unreachable` after so many seconds, `client.closed` when the
-                gateway refused for good. The client is closed then.
+                gateway refused for good. The client is closed then, and when this is cancelled.
         """
         self._used = True
         self._step(steps.Start())
@@ -132,6 +132,9 @@ class AsyncClient:
             await self.close()
             text = f"No gateway at {self._url} within {timeout:g} s: {reason}"
             raise GatewayError("client.unreachable", text, retryable=True) from None
+        except BaseException:
+            await self.close()
+            raise
         if self.status == "closed":
             await self.close()
             raise self._refused()
@@ -146,7 +149,7 @@ class AsyncClient:
         self._step(steps.Stop())
         if self._timer is not None:
             self._timer.cancel()
-        await self._tasks.close()
+        await self.tasks.close()
 
     @property
     def status(self) -> steps.Status:
@@ -193,22 +196,23 @@ class AsyncClient:
         if session is None and agent is None:
             usage("Give the id of a session that exists, or an agent to create one.")
         name = session or self.make_id("s")
-        if (known := self.sessions.get(name)) is not None:
-            return known
-        if self.status == "closed":
-            if self._used:
-                raise GatewayError("client.closed", "The client is closed: connect first.")
-            await self.connect()
-        handle = Session(name, self)
-        self.sessions[name] = handle
-        self.tools.declare(name, list(tools))
-        wishes = Wishes(detail, tuple(tool.name for tool in tools), messages)
-        try:
-            await self._begin(handle, agent, tools, metadata, wishes)
-        except BaseException:
-            handle.close()
-            raise
-        return handle
+        async with self._opening.setdefault(name, asyncio.Lock()):
+            if (known := self.sessions.get(name)) is not None:
+                return known
+            if self.status == "closed":
+                if self._used:
+                    raise GatewayError("client.closed", "The client is closed: connect first.")
+                await self.connect()
+            handle = Session(name, self)
+            self.sessions[name] = handle
+            self.tools.declare(name, list(tools))
+            wishes = Wishes(detail, tuple(tool.name for tool in tools), messages)
+            try:
+                await self._begin(handle, agent, tools, metadata, wishes)
+            except BaseException:
+                handle.close()
+                raise
+            return handle
 
     async def _begin(
         self,
@@ -332,7 +336,7 @@ class AsyncClient:
 
     def _connect(self, effect: steps.Connect) -> None:
         socket = Socket(effect.socket, self._url, self._token, self._tell)
-        self._sockets[effect.socket] = (socket, self._tasks.start(socket.run()))
+        self._sockets[effect.socket] = (socket, self.tasks.start(socket.run()))
 
     def _tell(self, taken: steps.Opened | steps.Text | steps.Closed) -> None:
         """What a socket says; one that was given up says nothing any more."""
@@ -352,7 +356,7 @@ class AsyncClient:
 
     def _refresh(self, _: steps.Refresh) -> None:
         if callable(self._token):
-            self._tasks.start(self._renew_token())
+            self.tasks.start(self._renew_token())
 
     async def _renew_token(self) -> None:
         try:

@@ -6,7 +6,8 @@ themselves: the session's state may be ahead of them.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from typing import Any, Literal, TypeAlias
+from contextlib import suppress
+from typing import Any, Literal, Protocol, TypeAlias
 
 from msgspec import Struct, convert, structs
 
@@ -14,6 +15,7 @@ from gateway.client.agent import Opener
 from gateway.client.errors import GatewayError, usage
 from gateway.client.session import Session, Started, text_of
 from gateway.client.stream import EventStream, StateReset
+from gateway.client.tasks import Tasks
 from protocol import events as ev
 from protocol.state import Run, State, copy
 from protocol.values import Detail, ErrorInfo, Progress
@@ -35,6 +37,7 @@ PHASES = frozenset(("preparing", "serving", "setting_up", "uploading"))
 """Activities that say where a task is."""
 
 ENDS = frozenset(("completed", "failed", "cancelled"))
+STOP_SECONDS = 2.0
 
 
 class Task(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,16 +80,22 @@ def task_of(task: str | Mapping[str, Any]) -> Task:
         usage(f"This is no task: {error}")
 
 
+class Launcher(Opener, Protocol):
+    """What a run needs of its client."""
+
+    tasks: Tasks
+
+
 class AsyncRun(AsyncIterator[Update]):
     """A run's updates, to be read once; it starts when the first is asked for.
 
     Leaving the loop only stops listening; `cancel` stops the run.
     """
 
-    def __init__(self, client: Opener, task: Task) -> None:
+    def __init__(self, client: Launcher, task: Task) -> None:
         self._client = client
         self._task = task
-        self._launched: tuple[Session, Started] | None = None
+        self._launched: tuple[Session, asyncio.Task[Started]] | None = None
         self._updates = self._follow()
 
     def __aiter__(self) -> AsyncGenerator[Update]:
@@ -98,12 +107,21 @@ class AsyncRun(AsyncIterator[Update]):
 
     async def cancel(self) -> None:
         """Stop the run, if it was started."""
-        if self._launched is not None:
-            session, started = self._launched
-            await session.stop(started.run)
+        if self._launched is None:
+            return
+        session, launching = self._launched
+        await asyncio.wait([launching])
+        if not launching.cancelled() and launching.exception() is None:
+            await session.stop(launching.result().run)
+
+    async def _give_up(self) -> None:
+        with suppress(GatewayError):  # it has ended, or the client is closed
+            await self.cancel()
 
     async def outcome(self, timeout: float | None = None) -> Update:
         """All updates in one. After `timeout` seconds the run is stopped.
+
+        That is waited for 2 s at most: a gateway that is away is told when it is back.
 
         Raises:
             GatewayError: it failed, or it was stopped (`client.cancelled`).
@@ -115,7 +133,8 @@ class AsyncRun(AsyncIterator[Update]):
                 async for update in self._updates:
                     last = merged(last, update)
         except TimeoutError:
-            await self.cancel()
+            stopping = self._client.tasks.start(self._give_up())
+            await asyncio.wait([stopping], timeout=STOP_SECONDS)
             raise
         if last.status == "failed" and last.error is not None:
             raise GatewayError(last.error.code, last.error.message)
@@ -130,9 +149,13 @@ class AsyncRun(AsyncIterator[Update]):
         )
         try:
             events, state = session.events(), copy(session.state)
-            started = await session.run(task.input)
-            self._launched = session, started
-            async for update in _updates(session, started, events, state):
+            # whoever leaves meanwhile does not know the run's id: only its own task can
+            launching = self._client.tasks.start(session.run(task.input), awaited=True)
+            self._launched = session, launching
+            await asyncio.wait([launching])
+            if launching.cancelled():
+                raise GatewayError("client.closed", "The client was closed.")
+            async for update in _updates(session, launching.result(), events, state):
                 yield update
         finally:
             session.close()

@@ -10,9 +10,11 @@ from gateway.runtime.context import RunContext
 async def storyteller(run: RunContext) -> None:
     """Tells a story word by word."""
     async with run.message() as message:
+        pause_s = 0.5
         for word in f"Once upon a time: {run.text}".split(" "):
             await message.text(f"{word} ")
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(pause_s)
+            pause_s = 0.01
 
 
 @agent(name="mathematician")

@@ -1,19 +1,21 @@
 """Conversations as other SDKs have them, against a real gateway."""
 
+import asyncio
 import itertools
 import json
 from typing import Any
 
 import pytest
 
-from gateway.client.agent import configured
+from gateway.client.agent import Reply, configured
 from gateway.client.errors import GatewayError
-from gateway.client.tool import string, tool
+from gateway.client.tool import ClientTool, string, tool
 from protocol.state import Call
 from tests.client.conftest import Join
 from tests.support.processes import GatewayProcess
 
 CALCULATOR = tool("calculator").describe("Do math").param("expression", string("Expression"))
+PAUSE = {"call_tool": {"name": "pause", "arguments": {}}}
 
 
 def script(*steps: dict[str, Any]) -> str:
@@ -24,10 +26,24 @@ def calculate(expression: str) -> dict[str, Any]:
     return {"call_tool": {"name": "calculator", "arguments": {"expression": expression}}}
 
 
+def pause_until(event: asyncio.Event) -> ClientTool:
+    """A tool that takes until then."""
+
+    async def pause(_: dict[str, Any]) -> None:
+        await event.wait()
+
+    return tool("pause").handler(pause).build()
+
+
 async def test_a_stream_gives_the_whole_text_so_far(served: GatewayProcess, join: Join) -> None:
-    agent = (await join(served)).agent({"agent": "scripted"})
-    said = script({"say": "Once upon a time", "chunk": 1, "interval_ms": 100})
-    replies = [reply async for reply in agent.send_message(said, stream=True)]
+    heard = asyncio.Event()
+    agent = (await join(served)).agent({"agent": "scripted", "tools": [pause_until(heard)]})
+    said = script({"say": "Once upon", "chunk": 1}, PAUSE, {"say": " a time", "chunk": 1})
+    replies: list[Reply] = []
+    async for reply in agent.send_message(said, stream=True):
+        replies.append(reply)
+        if reply.text:
+            heard.set()
     texts = [reply.text for reply in replies]
     assert texts[-1] == "Once upon a time"
     assert len(texts) > 1
@@ -119,9 +135,8 @@ async def test_the_same_session_serves_every_message(served: GatewayProcess, joi
 
 async def test_closing_the_client_ends_a_turn(served: GatewayProcess, join: Join) -> None:
     client = await join(served)
-    replies = client.agent("scripted").send_message(
-        script({"say": "more " * 200, "interval_ms": 10}), stream=True
-    )
+    agent = client.agent({"agent": "scripted", "tools": [pause_until(asyncio.Event())]})
+    replies = agent.send_message(script({"say": "Once upon"}, PAUSE), stream=True)
     await anext(replies)
     await client.close()
     with pytest.raises(GatewayError) as closed:

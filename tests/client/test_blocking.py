@@ -34,11 +34,20 @@ def client(served: GatewayProcess) -> Iterator[Client]:
 
 
 def test_streaming(client: Client) -> None:
-    agent = client.agent({"agent": "scripted"})
-    story = script({"say": "Once upon a time", "chunk": 4, "interval_ms": 20})
-    texts = [message.text for message in agent.send_message(story, stream=True)]
+    """What was said before a call is there while the call waits."""
+    heard = threading.Event()
+    pause = tool("pause").handler(lambda _: heard.wait(20)).build()
+    agent = client.agent({"agent": "scripted", "tools": [pause]})
+    call = {"call_tool": {"name": "pause", "arguments": {}}}
+    texts: list[str] = []
+    for message in agent.send_message(
+        script({"say": "Once upon"}, call, {"say": " a time"}), stream=True
+    ):
+        texts.append(message.text)
+        if message.text:
+            heard.set()
+    assert "Once upon" in texts
     assert texts[-1] == "Once upon a time"
-    assert len(texts) > 2
 
 
 def test_callbacks_run_in_the_callers_thread(client: Client) -> None:
@@ -154,6 +163,9 @@ def test_closing_ends_the_thread(served: GatewayProcess) -> None:
     client.close()
     client.close()
     assert threading.active_count() == before
+    with pytest.raises(GatewayError) as closed:
+        client.list_sessions()
+    assert closed.value.code == "client.closed"
 
 
 async def test_the_replica_is_killed_in_mid_answer(gateway: StartGateway, valkey: Valkey) -> None:

@@ -1,52 +1,17 @@
 """The asyncio client against gateways that a real one would have to be provoked into."""
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, Literal
 
 import pytest
-from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
+from websockets.asyncio.server import ServerConnection
 
 from gateway.client.client import AsyncClient, Behaviour
 from gateway.client.errors import GatewayError
 from gateway.client.steps import StatusChanged
-from protocol import SUBPROTOCOL
+from gateway.client.tasks import Tasks
+from tests.client.odd import WELCOME, odd, say, subscribed
 from tests.support.waiting import eventually
-
-WELCOME = {
-    "type": "welcome",
-    "connection": "x_1",
-    "client": "py_1",
-    "principal": {"tenant": "local", "subject": "dev"},
-    "heartbeat_ms": 25_000,
-    "limits": {"max_frame_bytes": 1 << 20, "max_subscriptions": 64},
-    "features": [],
-    "server": {"name": "odd", "version": "0"},
-}
-STATE = {"session": "s_1", "agent": "echo", "epoch": "e_1", "seq": 1}
-Talk = Callable[[ServerConnection, dict[str, Any]], Awaitable[None]]
-
-
-async def say(peer: ServerConnection, *frames: dict[str, Any]) -> None:
-    await peer.send("\n".join(map(json.dumps, frames)))
-
-
-@asynccontextmanager
-async def odd(talk: Talk) -> AsyncGenerator[str]:
-    """A gateway that hands every frame to `talk`."""
-
-    async def converse(peer: ServerConnection) -> None:
-        with suppress(ConnectionClosed):
-            async for message in peer:
-                for line in str(message).split("\n"):
-                    await talk(peer, json.loads(line))
-
-    async with serve(converse, "127.0.0.1", 0, subprotocols=[SUBPROTOCOL]) as started:  # type: ignore[list-item] - a NewType of str
-        port = next(iter(started.sockets)).getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
 
 
 async def test_a_token_that_cannot_be_renewed_is_a_problem_and_no_more() -> None:
@@ -109,10 +74,7 @@ async def test_a_newer_gateway_whose_answers_cannot_be_read() -> None:
         elif frame["type"] == "session.list":
             await say(peer, {"type": "ok", "id": frame["id"], "sessions": "many"})
         elif frame["type"] == "session.subscribe":
-            place = {"session": frame["session"], "epoch": "e_1", "seq": 1, "detail": "full"}
-            state = {**STATE, "messages": [{"kind": "hologram"}]}
-            told = {"type": "subscribed", "id": frame["id"], "recovered": False, **place}
-            await say(peer, {**told, "state": state})
+            await say(peer, subscribed(frame, messages=[{"kind": "hologram"}]))
 
     async with odd(talk) as url, AsyncClient(url) as client:
         for work in (client.list_sessions(), client.session("s_1")):
@@ -130,9 +92,7 @@ async def test_a_final_close_ends_sessions_and_connecting_again_begins_anew() ->
             hellos.append(frame)
             await say(peer, WELCOME)
         elif frame["type"] == "session.subscribe":
-            place = {"session": frame["session"], "epoch": "e_1", "seq": 1, "detail": "full"}
-            told = {"type": "subscribed", "id": frame["id"], "recovered": False, **place}
-            await say(peer, {**told, "state": STATE})
+            await say(peer, subscribed(frame))
         elif frame["type"] == "message.send":
             await peer.close(4403, "revoked")
 
@@ -182,3 +142,100 @@ async def test_tries_are_told_and_can_be_hurried() -> None:
         await client.close()
     waited = [status for status in statuses if status.retry_at is not None]
     assert [(status.code, status.reason) for status in waited] == [(1013, "overloaded")] * 2
+
+
+async def test_a_cancelled_connect_closes_the_client_however_often_it_is_cancelled() -> None:
+    hellos = 0
+
+    async def talk(_: ServerConnection, __: dict[str, Any]) -> None:
+        nonlocal hellos
+        hellos += 1
+
+    tasks = Tasks()
+    async with odd(talk) as url:
+        for times in (1, 2):
+            client = AsyncClient(url)
+            connecting = tasks.start(client.connect(), awaited=True)
+            await eventually(lambda times=times: hellos == times)
+            for _ in range(times):
+                connecting.cancel()
+                await asyncio.sleep(0)
+            await asyncio.wait([connecting])
+            assert connecting.cancelled()
+            assert client.status == "closed"
+
+
+async def test_leaving_a_slow_entrance_leaves_no_client_behind() -> None:
+    async def talk(_: ServerConnection, __: dict[str, Any]) -> None:
+        """Never a welcome."""
+
+    async with odd(talk) as url:
+        client = AsyncClient(url)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1), client:
+                raise AssertionError("nobody welcomed it")
+        assert client.status == "closed"
+
+
+class Sessions:
+    """A gateway that answers a `session.subscribe` when the test says how."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.answers: asyncio.Queue[Literal["accept", "refuse"]] = asyncio.Queue()
+
+    async def talk(self, peer: ServerConnection, frame: dict[str, Any]) -> None:
+        if frame["type"] == "hello":
+            await say(peer, WELCOME)
+        elif frame["type"] == "session.create":
+            await say(peer, {"type": "ok", "id": frame["id"]})
+        elif frame["type"] == "session.subscribe":
+            self.asked.append(frame)
+            if await self.answers.get() == "accept":
+                await say(peer, subscribed(frame))
+            else:
+                error = {"type": "error", "code": "session.not_found", "message": "No."}
+                place = {"id": frame["id"], "session": frame["session"]}
+                await say(peer, {**error, **place, "retryable": False})
+
+
+async def test_a_session_that_is_being_opened_is_waited_for() -> None:
+    gateway = Sessions()
+    async with odd(gateway.talk) as url, AsyncClient(url) as client, asyncio.TaskGroup() as group:
+        first, second = (group.create_task(client.session("s_1")) for _ in range(2))
+        await eventually(lambda: bool(gateway.asked))
+        assert not second.done()
+        gateway.answers.put_nowait("accept")
+        assert await first is await second
+        assert second.result().state.agent == "echo"
+        assert len(gateway.asked) == 1
+
+
+@pytest.mark.parametrize("how", ["refused", "cancelled"])
+async def test_who_waits_for_an_opening_that_fails_opens_it(how: str) -> None:
+    gateway = Sessions()
+    async with odd(gateway.talk) as url, AsyncClient(url) as client:
+        first, second = (client.tasks.start(client.session("s_1"), awaited=True) for _ in range(2))
+        await eventually(lambda: bool(gateway.asked))
+        if how == "cancelled":
+            first.cancel()
+        gateway.answers.put_nowait("refuse")
+        gateway.answers.put_nowait("accept")
+        session = await second
+        with pytest.raises((GatewayError, asyncio.CancelledError)):
+            await first
+        assert not session.closed
+        assert session.state.agent == "echo"
+        assert client.sessions == {"s_1": session}
+
+
+async def test_an_agent_opens_one_session_for_messages_that_come_together() -> None:
+    gateway = Sessions()
+    async with odd(gateway.talk) as url, AsyncClient(url) as client, asyncio.TaskGroup() as group:
+        agent = client.agent("echo")
+        first, second = (group.create_task(agent.session()) for _ in range(2))
+        await eventually(lambda: bool(gateway.asked))
+        for _ in range(2):
+            gateway.answers.put_nowait("accept")
+        assert await first is await second
+        assert len(gateway.asked) == 1

@@ -3,9 +3,11 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from gateway.client.errors import GatewayError
 from gateway.client.portal import Portal
 
 
@@ -75,3 +77,41 @@ def test_closing_twice_is_closing_once() -> None:
     portal.close()
     portal.close()
     assert portal.closed
+
+
+def test_closing_ends_the_calls_of_other_threads() -> None:
+    portal = Portal()
+    began, cleaned_up = threading.Event(), threading.Event()
+
+    async def wait() -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            cleaned_up.set()
+
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(portal.call, wait(), 20)
+        assert began.wait(10)
+        portal.close()
+        with pytest.raises(GatewayError) as refused:
+            waiting.result()
+    assert refused.value.code == "client.closed"
+    assert cleaned_up.is_set()
+
+
+def test_a_closed_one_refuses_calls_and_lets_iterations_be_left() -> None:
+    portal = Portal()
+
+    async def count() -> AsyncIterator[int]:
+        for number in range(10):
+            yield number
+
+    numbers = portal.iterate(count())
+    assert next(numbers) == 0
+    portal.close()
+    with pytest.raises(GatewayError) as refused:
+        portal.call(where())
+    assert refused.value.code == "client.closed"
+    numbers.close()  # type: ignore[attr-defined] - it is a generator

@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 import io
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -117,10 +118,17 @@ async def test_manual_tool_handling(url: str) -> None:
 
 async def test_combined_callbacks(url: str) -> None:
     def program(client: Client) -> None:
-        draw = tool("draw").param("prompt", string()).handler(lambda _: "sunset.png").build()
+        begun = threading.Event()
+
+        def drawn(_: dict[str, Any]) -> str:
+            assert begun.wait(20)
+            return "sunset.png"
+
+        draw = tool("draw").param("prompt", string()).handler(drawn).build()
         agent = client.agent({"agent": "painter", "tools": [draw]})
 
         def on_message(text: str, done: bool) -> None:
+            begun.set()
             if done:
                 print(f"\nFinal: {text}")
             else:

@@ -5,13 +5,18 @@ import json
 from typing import Any
 
 import pytest
+from websockets.asyncio.server import ServerConnection
 
 from gateway.client.blocking import Client
+from gateway.client.client import AsyncClient
 from gateway.client.errors import GatewayError
 from gateway.client.run import AsyncRun, Update, merged, task_of
 from protocol.values import Progress
-from tests.client.conftest import Join
+from tests.client.conftest import AGENTS, Join
+from tests.client.odd import WELCOME, odd, say, subscribed
+from tests.conftest import StartGateway
 from tests.support.processes import GatewayProcess
+from tests.support.waiting import eventually
 
 
 def script(*steps: dict[str, Any]) -> str:
@@ -57,9 +62,89 @@ async def test_what_does_not_complete_raises(served: GatewayProcess, join: Join)
     assert (failed.value.code, failed.value.message) == ("agent.failed", "Broken.")
     endless = {"app": "scripted", "input": script({"sleep_ms": 60_000})}
     with pytest.raises(TimeoutError):
-        await client.run(endless, timeout=0.3)
+        await client.run(endless, timeout=2)
     rows = await client.list_sessions()
     assert [row.status for row in rows if row.status == "running"] == []
+
+
+class Slow:
+    """A gateway that answers `run.start` when `go_on` is set."""
+
+    def __init__(self) -> None:
+        self.started, self.go_on = asyncio.Event(), asyncio.Event()
+        self.stopped: list[str] = []
+
+    async def talk(self, peer: ServerConnection, frame: dict[str, Any]) -> None:
+        ok = {"type": "ok", "id": frame.get("id")}
+        match frame["type"]:
+            case "hello":
+                await say(peer, WELCOME)
+            case "session.create" | "session.unsubscribe":
+                await say(peer, ok)
+            case "session.subscribe":
+                await say(peer, subscribed(frame))
+            case "run.start":
+                self.started.set()
+                await self.go_on.wait()
+                await say(peer, {**ok, "run": "r_1", "seq": 2})
+            case "run.interrupt":
+                self.stopped.append(frame["run"])
+                await say(peer, ok)
+            case _:
+                raise AssertionError(frame)
+
+
+async def test_a_timeout_stops_also_what_is_not_answered_yet() -> None:
+    gateway = Slow()
+    async with odd(gateway.talk) as url, AsyncClient(url) as client:
+        seconds = 0.2
+        while not gateway.started.is_set():
+            with pytest.raises(TimeoutError):
+                await client.run("echo", timeout=seconds)
+            seconds *= 2
+        assert gateway.stopped == []
+        assert client.sessions == {}
+        gateway.go_on.set()
+        await eventually(lambda: gateway.stopped == ["r_1"])
+
+
+async def test_cancelling_waits_for_a_run_that_is_being_started() -> None:
+    gateway = Slow()
+    async with odd(gateway.talk) as url, AsyncClient(url) as client:
+        run = client.run("echo", stream=True)
+        reading = client.tasks.start(anext(run))
+        await gateway.started.wait()
+        stopping = client.tasks.start(run.cancel())
+        gateway.go_on.set()
+        await stopping
+        assert gateway.stopped == ["r_1"]
+        reading.cancel()
+
+
+async def test_closing_the_client_ends_a_run_that_is_being_started() -> None:
+    gateway = Slow()
+    async with odd(gateway.talk) as url, asyncio.TaskGroup() as group:
+        client = AsyncClient(url)
+        running = group.create_task(_refused(client.run("echo")))
+        await gateway.started.wait()
+        await client.close()
+        assert await running == "client.closed"
+        gateway.go_on.set()
+
+
+async def test_a_timeout_does_not_wait_for_a_gateway_that_is_away(
+    gateway: StartGateway, join: Join
+) -> None:
+    served = await gateway(*AGENTS)
+    client = await join(served)
+    endless = {"app": "scripted", "input": script({"log": "begun"}, {"sleep_ms": 60_000})}
+    run = client.run(endless, stream=True)
+    await anext(run)
+    await served.kill()
+    async with asyncio.timeout(20):
+        with pytest.raises(TimeoutError):
+            await run.outcome(timeout=0.1)
+    assert client.status != "closed"
 
 
 async def test_it_can_be_stopped_and_left(served: GatewayProcess, join: Join) -> None:
@@ -86,6 +171,12 @@ async def test_many_run_side_by_side(served: GatewayProcess, join: Join) -> None
             for n in range(3)
         ]
     assert [task.result().output for task in tasks] == [0, 1, 2]
+
+
+async def _refused(work: Any) -> str:
+    with pytest.raises(GatewayError) as refused:
+        await work
+    return refused.value.code
 
 
 async def _outcome(work: Any) -> Update:

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from gateway.client.tasks import Tasks
 
 
@@ -36,6 +38,10 @@ async def test_one_that_fails_is_told_and_takes_no_other_with_it() -> None:
         async def fail() -> None:
             raise LookupError("gone")
 
+        mine = tasks.start(fail(), awaited=True)
+        with pytest.raises(LookupError):
+            await mine
+        assert told == []
         failed = tasks.start(fail())
         waiting = tasks.start(go_on.wait())
         await asyncio.wait([failed])
