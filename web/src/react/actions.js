@@ -129,6 +129,7 @@ export function actionsOf(chat) {
     },
     /** Connect now instead of when the backoff ends. */
     reconnect() {
+      if (!chat.started) return;
       if (chat.client.status === 'closed') chat.client.connect();
       else chat.client.retry();
     },
@@ -140,9 +141,9 @@ export function actionsOf(chat) {
 /** @param {Session} session */
 async function stopped(session) {
   const { run, queue = [] } = session.state ?? {};
-  const waits = !run || hasEnded(run) ? queue[0]?.id : undefined;
+  const wanted = run && !hasEnded(run) ? run : queue[0];
   try {
-    await session.stop(waits ? { run: waits } : {});
+    await session.stop(wanted ? { run: wanted.id } : {});
   } catch (error) {
     // It has just ended by itself: that is what was wanted.
     if (!(error instanceof GatewayError) || error.code !== 'run.not_active') throw error;

@@ -81,24 +81,32 @@ function Question({ approval }) {
 
   /**
    * @param {Element} button
-   * @param {(options: {arguments?: unknown}) => Promise<unknown>} decide
+   * @param {() => Promise<unknown>} decide
    */
   async function answer(button, decide) {
-    const options = edited === original ? {} : parsed(String(edited));
-    if (!options) return setProblem('The arguments are not valid JSON.');
     setProblem('');
     setAnswering(true);
     yieldFocus(button);
     // An answer that was taken makes this a card that says so.
-    if (!(await decide(options))) setAnswering(false);
+    if (!(await decide())) setAnswering(false);
   }
+  /**
+   * @param {Element} button
+   * @param {{remember?: boolean}} how
+   */
+  async function approve(button, how) {
+    const options = edited === original ? {} : parsed(String(edited));
+    if (!options) return setProblem('The arguments are not valid JSON.');
+    return answer(button, () => actions.approveTool(id, { ...options, ...how }));
+  }
+  const deny = (/** @type {Element} */ button) => answer(button, () => actions.rejectTool(id));
   /**
    * @param {string} label
    * @param {string} look
-   * @param {(options: {arguments?: unknown}) => Promise<unknown>} decide
+   * @param {(button: Element) => Promise<unknown>} press
    */
-  const button = (label, look, decide) => {
-    const onClick = (/** @type {any} */ event) => void answer(event.currentTarget, decide);
+  const button = (label, look, press) => {
+    const onClick = (/** @type {any} */ event) => void press(event.currentTarget);
     const props = { type: /** @type {const} */ ('button'), disabled: answering, onClick };
     return h('button', { ...props, className: `agw-button ${look}` }, label);
   };
@@ -128,12 +136,10 @@ function Question({ approval }) {
     h(
       'div',
       { className: 'agw-buttons' },
-      button('Allow', 'agw-primary', (options) => actions.approveTool(id, options)),
+      button('Allow', 'agw-primary', (pressed) => approve(pressed, {})),
       call !== undefined &&
-        button('Always allow', '', (options) =>
-          actions.approveTool(id, { ...options, remember: true }),
-        ),
-      button('Deny', 'agw-deny', () => actions.rejectTool(id)),
+        button('Always allow', '', (pressed) => approve(pressed, { remember: true })),
+      button('Deny', 'agw-deny', deny),
     ),
   );
 }

@@ -61,6 +61,11 @@ import { shapeOf } from './config.js';
 const GONE = new Set(['session.not_found', 'session.exists']);
 const NONE = /** @type {readonly any[]} */ (Object.freeze([]));
 
+/** @type {WeakMap<Session, Chat[]>} those that show a session, the newest last */
+const answering = new WeakMap();
+/** @type {WeakSet<object>} tools that chats declared */
+const offered = new WeakSet();
+
 /** @type {ChatSnapshot} */
 const EMPTY = Object.freeze({
   chatId: null,
@@ -83,10 +88,14 @@ const EMPTY = Object.freeze({
 export class Chat {
   /** @type {Session | null} */
   session = null;
+  /** Between `start()` and its end; nothing is opened or drawn outside of it. */
+  started = false;
   /** @type {Callbacks} */
   callbacks = {};
   /** @type {Map<string, ClientTool>} as they are now: a component gives new ones at every draw */
   #tools = new Map();
+  /** @type {readonly ClientTool[]} the same, each with a handler that calls the one of now */
+  #declared = [];
   #shape = '';
   /** @type {string | null} of the session to take up at the next start */
   #id = null;
@@ -148,6 +157,7 @@ export class Chat {
    * @returns {() => void} stops it; the session and its run live on
    */
   start() {
+    this.started = true;
     this.#ends.push(this.port.holdClient());
     this.#ends.push(this.client.onStatus(() => this.#changed()));
     const { persist } = this.plan;
@@ -155,6 +165,7 @@ export class Chat {
     if (this.#id) this.#open(this.#id);
     this.#changed();
     return () => {
+      this.started = false;
       this.#close();
       for (const end of this.#ends.splice(0)) end();
     };
@@ -169,7 +180,10 @@ export class Chat {
     const other = shape !== this.#shape;
     this.#tools = new Map(tools.map((tool) => [tool.name, tool]));
     this.#shape = shape;
-    if (other && this.session) void this.attempt(this.session.useTools(this.#declared()));
+    if (!other) return;
+    this.#declared = [...this.#tools.values()].map((tool) => this.#handled(tool));
+    offered.add(this.#declared);
+    if (this.session) void this.attempt(this.session.useTools(this.#declared));
   }
 
   /**
@@ -177,6 +191,7 @@ export class Chat {
    * @returns {Session}
    */
   opened() {
+    if (!this.started) throw new GatewayError('client.closed', 'This chat is not on the page.');
     if (this.session && this.session.status !== 'closed') return this.session;
     if (GONE.has(this.session?.error?.code ?? '')) this.#id = null;
     this.#close();
@@ -194,8 +209,9 @@ export class Chat {
   }
 
   clearError() {
+    const run = this.session?.state?.run;
     this.#told = null;
-    this.#dismissed = this.session?.state?.run?.id ?? null;
+    if (run && hasEnded(run)) this.#dismissed = run.id;
     this.#seen = this.session?.error ?? null;
     this.#changed();
   }
@@ -222,31 +238,62 @@ export class Chat {
 
   /** @param {string} id */
   #open(id) {
-    const tools = this.#declared();
-    const anyTool = !tools.length;
-    const options = { ...this.plan.options, tools, anyTool };
+    const tools = this.#declared;
+    const options = { ...this.plan.options, tools, anyTool: !tools.length };
     const { session, release } = this.port.holdSession(this.client, id, options);
     const { persist } = this.plan;
     if (persist) this.port.storage?.setItem(persist, id);
     this.#id = id;
     this.session = session;
     this.#leave = [
+      this.#answer(session),
       release,
       session.subscribe(() => this.#changed()),
       session.onEvent((event) => this.#hear(event)),
     ];
     if (session.status === 'idle') void this.#create(session);
+    else this.#offer();
     this.#changed();
     return session;
+  }
+
+  /**
+   * The newest chat of a session answers its calls; when it goes, the one before.
+   * @param {Session} session
+   * @returns {() => void}
+   */
+  #answer(session) {
+    const chats = answering.get(session) ?? [];
+    answering.set(session, chats);
+    chats.push(this);
+    return () => {
+      chats.splice(chats.indexOf(this), 1);
+      const heir = chats.findLast((chat) => chat.#declared.length) ?? chats.at(-1);
+      if (heir && session.options.tools === this.#declared) heir.#offer();
+    };
+  }
+
+  /** Declare the tools of this chat; one without any leaves those of others that are shown. */
+  #offer() {
+    const { session } = this;
+    if (!session || session.status === 'closed') return;
+    const { tools = NONE, anyTool } = session.options;
+    const mine = this.#declared;
+    const left = tools.length && offered.has(tools) && answering.get(session)?.length === 1;
+    if (tools === mine || (!mine.length && !left)) return;
+    session.options = { ...session.options, anyTool: anyTool || !mine.length };
+    void this.attempt(session.useTools(mine));
   }
 
   /** @param {Session} session */
   async #create(session) {
     try {
+      const mine = this.#declared;
       const { existing } = await session.create();
       if (!existing) return this.callbacks.onChatCreated?.(session.id);
       const state = await session.waitUntil(() => true);
-      const tools = this.#declared().map(wireTool);
+      if (session.options.tools !== mine) return;
+      const tools = mine.map(wireTool);
       const known = JSON.stringify(state.tools) === JSON.stringify(tools);
       if (tools.length && !known) await session.update({ tools });
     } catch (error) {
@@ -261,13 +308,13 @@ export class Chat {
     this.session = null;
   }
 
-  /** @returns {ClientTool[]} */
-  #declared() {
-    return [...this.#tools.values()].map((tool) =>
-      tool.handler
-        ? { ...tool, handler: (run) => this.#tools.get(tool.name)?.handler?.(run) }
-        : tool,
-    );
+  /**
+   * @param {ClientTool} tool
+   * @returns {ClientTool}
+   */
+  #handled(tool) {
+    if (!tool.handler) return tool;
+    return { ...tool, handler: (run) => this.#tools.get(tool.name)?.handler?.(run) };
   }
 
   /** @param {import('../types.js').SessionEvent} event */
@@ -281,6 +328,7 @@ export class Chat {
   }
 
   #changed() {
+    if (!this.started) return;
     const before = this.#snapshot;
     const now = this.#draw();
     this.#snapshot = now;

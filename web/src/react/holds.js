@@ -42,10 +42,19 @@ export class Holds {
   holdClient(url = '/', token) {
     const entry = this.#entry(url, token);
     entry.value.connect();
-    return hold(entry, () => {
-      entry.value.close();
-      this.#clients = this.#clients.filter((one) => one.entry !== entry);
-    });
+    return this.#hold(entry);
+  }
+
+  /**
+   * Keep a client that is shared until released; others are their owners'.
+   * @param {GatewayClient} client
+   * @returns {() => void} releases it
+   */
+  keepClient(client) {
+    const known = this.#clients.find(({ entry }) => entry.value === client);
+    if (!known) return () => {};
+    if (!known.entry.holders) client.connect();
+    return this.#hold(known.entry);
   }
 
   /**
@@ -69,6 +78,14 @@ export class Holds {
       if (entries.get(id) === entry) entries.delete(id);
     });
     return { session: entry.value, release };
+  }
+
+  /** @param {Entry<GatewayClient>} entry */
+  #hold(entry) {
+    return hold(entry, () => {
+      entry.value.close();
+      this.#clients = this.#clients.filter((one) => one.entry !== entry);
+    });
   }
 
   /**

@@ -45,13 +45,9 @@ export function AgentChatProvider({ children, ...config }) {
 function useChat(config) {
   const { client, url, token } = config;
   const plan = planOf(config);
-  // A token function made at every draw is one and the same for this provider.
-  const renew = useRef(token);
-  const renewed = typeof token === 'function';
-  const fixed = renewed ? '' : token;
+  const shown = useFixed(token);
   const key = JSON.stringify(plan);
   const chat = useMemo(() => {
-    const shown = renewed ? renew.current : fixed;
     return new Chat(JSON.parse(key), {
       client: () => client ?? page.client(url, shown),
       holdClient() {
@@ -62,13 +58,24 @@ function useChat(config) {
       holdSession: (of, id, options) => page.holdSession(of, id, options),
       storage: storage(),
     });
-  }, [client, url, renewed, fixed, key]);
+  }, [client, url, shown, key]);
   useEarly(() => {
     chat.callbacks = config;
     chat.useTools(toolsOf(config));
   });
   useEarly(() => chat.start(), [chat]);
   return chat;
+}
+
+/**
+ * A function made at every draw counts as the first one, until the token is no function.
+ * @param {import('../client.js').Token} [token]
+ */
+function useFixed(token) {
+  const fixed = useRef(token);
+  const renewed = typeof token === 'function' && typeof fixed.current === 'function';
+  if (!renewed) fixed.current = token;
+  return fixed.current;
 }
 
 /** Blocked where a browser keeps nothing of a page. */
@@ -127,8 +134,17 @@ export function useMessage(id) {
  */
 export function useClient(own, url, token) {
   const around = useContext(AgentChatContext);
-  const given = useRef(token);
+  const shown = useFixed(token);
   const mine = !own && (url !== undefined || !around);
-  useEffect(() => (mine ? page.holdClient(url, given.current) : undefined), [mine, url]);
-  return () => own ?? (mine || !around ? page.client(url, given.current) : around.client);
+  useEffect(() => (mine ? page.holdClient(url, shown) : undefined), [mine, url, shown]);
+  return () => own ?? (mine || !around ? page.client(url, shown) : around.client);
+}
+
+/**
+ * Keep a client for as long as something needs it, also when no component does.
+ * @param {import('../client.js').GatewayClient} client
+ * @returns {() => void} releases it
+ */
+export function keepClient(client) {
+  return page.keepClient(client);
 }

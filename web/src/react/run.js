@@ -1,7 +1,8 @@
 /** A run on its own as React state: status, progress, logs and output as they come. */
 
 import { useCallback, useEffect, useRef, useState } from 'react';
-import { useClient } from './provider.js';
+import { streamed } from '../run.js';
+import { keepClient, useClient } from './provider.js';
 
 /** @typedef {import('../run.js').Task} Task */
 /** @typedef {import('../run.js').Update} Update */
@@ -59,10 +60,13 @@ export function useStream(wishes = {}) {
       if (controller.current === mine) setState(change);
     };
     setState({ ...IDLE, status: 'starting' });
+    const { signal } = mine;
     try {
-      const { client: of, timeout_ms } = latest.current;
-      const limits = { signal: mine.signal, timeout_ms };
-      const stream = await of().run(task, { ...limits, stream: true });
+      // What React takes down at once and puts up again starts one run.
+      await null;
+      signal.throwIfAborted();
+      const { client, timeout_ms } = latest.current;
+      const stream = await begun(client(), task, { signal, timeout_ms });
       for await (const update of stream) set((before) => updated(before, update));
     } catch (error) {
       const { name, message } = /** @type {Error} */ (error);
@@ -91,6 +95,28 @@ export function useRun(task, wishes) {
     return cancel;
   }, [key, run, cancel]);
   return stream;
+}
+
+/**
+ * A run that keeps its client until it has ended, or the gateway has heard that it shall.
+ * @param {import('../client.js').GatewayClient} client
+ * @param {Task} task
+ * @param {import('../abort.js').Limits} limits
+ */
+async function begun(client, { app, agent = app, input, metadata }, limits) {
+  const session = client.session(undefined, { agent, metadata });
+  const release = keepClient(client);
+  const leave = session.watch(() => {
+    if (session.status !== 'closed') return;
+    leave();
+    release();
+  });
+  try {
+    return await streamed(session, input, limits, client.clock);
+  } catch (error) {
+    if (session.status === 'idle') session.close();
+    throw error;
+  }
 }
 
 /**

@@ -1,73 +1,62 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 
 import { GatewayClient } from '../../src/client.js';
 import { Chat } from '../../src/react/chat.js';
 import { planOf } from '../../src/react/config.js';
 import { Holds } from '../../src/react/holds.js';
+import { Line, welcomed } from './line.js';
 
-/** A socket to a gateway that the test plays by hand. */
-class Line {
-  /** @type {Line[]} */
-  static all = [];
-  /** @type {any} */
-  onopen = null;
-  /** @type {any} */
-  onmessage = null;
-  /** @type {any} */
-  onclose = null;
-  /** @type {any[]} */
-  heard = [];
-
-  constructor() {
-    Line.all.push(this);
-  }
-
-  /** @param {string} text */
-  send(text) {
-    this.heard.push(...text.split('\n').map((line) => JSON.parse(line)));
-  }
-
-  close() {}
-
-  /** @param {any[]} frames */
-  say(...frames) {
-    this.onmessage({ data: frames.map((frame) => JSON.stringify(frame)).join('\n') });
-  }
-
-  /** @param {string} type */
-  last(type) {
-    return this.heard.findLast((frame) => frame.type === type);
-  }
-}
+/** @type {(() => void)[]} what ends with the file, also when a test fails */
+const stops = [];
+after(() => stops.forEach((stop) => stop()));
 
 const time = '2026-01-01T00:00:00.000Z';
 
-/** @param {import('../../src/react/config.js').ChatConfig} [config] */
-async function started(config = {}) {
-  const client = new GatewayClient({ url: 'http://gateway.test/', WebSocket: Line });
-  const holds = new Holds();
+/**
+ * @param {import('../../src/react/config.js').ChatConfig} [config]
+ * @param {{client: GatewayClient, holds: Holds}} [shared]
+ */
+function chatOf(config, shared) {
+  const { client = newClient(), holds = new Holds() } = shared ?? {};
   /** @type {Map<string, string>} */
   const kept = new Map();
+  /** @type {string[]} what was asked of the page */
+  const asked = [];
   const chat = new Chat(planOf({ agent: 'echo', ...config }), {
-    client: () => client,
+    client() {
+      asked.push('client');
+      return client;
+    },
     holdClient() {
       client.connect();
-      return () => client.close();
+      return () => shared ?? client.close();
     },
-    holdSession: (of, id, options) => holds.holdSession(of, id, options),
+    holdSession(of, id, options) {
+      asked.push('session');
+      return holds.holdSession(of, id, options);
+    },
     storage: /** @type {any} */ ({
       getItem: (/** @type {string} */ name) => kept.get(name) ?? null,
       setItem: (/** @type {string} */ name, /** @type {string} */ id) => kept.set(name, id),
       removeItem: (/** @type {string} */ name) => kept.delete(name),
     }),
   });
-  const stop = chat.start();
+  return { chat, kept, client, holds, asked };
+}
+
+function newClient() {
+  return new GatewayClient({ url: 'http://gateway.test/', WebSocket: Line });
+}
+
+/** @param {import('../../src/react/config.js').ChatConfig} [config] */
+async function started(config = {}) {
+  const made = chatOf(config);
+  const stop = made.chat.start();
+  stops.push(stop);
   await frame();
-  const line = /** @type {Line} */ (Line.all.at(-1));
-  line.onopen();
-  line.say({ type: 'welcome', client: client.id, limits: {}, features: [], heartbeat_ms: 25_000 });
-  return { chat, line, stop, kept, client };
+  const line = welcomed(made.client);
+  return { ...made, line, stop };
 }
 
 /** Longer than listeners are held back. */
@@ -86,6 +75,29 @@ function subscribed(line, chat) {
   const head = { type: 'subscribed', session, epoch: 'e', seq: 1, recovered: false };
   line.say({ ...head, ...(id ? { id } : {}), detail: 'full', state });
   return session;
+}
+
+/**
+ * A chat whose first message was taken, and what says what happens in its session.
+ */
+async function talking() {
+  const made = await started();
+  const { chat, line } = made;
+  void chat.actions.sendMessage('Hi');
+  await frame();
+  const session = subscribed(line, chat);
+  const sent = line.last('message.send');
+  line.say({ type: 'ok', id: sent.id, message: sent.message, run: 'r', seq: 3 });
+  let seq = 1;
+  /** @param {string} type @param {any} [fields] */
+  const tell = async (type, fields) => {
+    line.say({ session, seq: ++seq, time, type, ...fields });
+    await frame();
+  };
+  const parts = [{ kind: 'text', text: 'Hi' }];
+  await tell('message.added', { message: sent.message, role: 'user', parts });
+  await tell('run.queued', { run: 'r', trigger: sent.message });
+  return { ...made, tell };
 }
 
 test('from the first message to the end of its answer', async () => {
@@ -189,4 +201,100 @@ test('actions without a session do nothing', async () => {
   assert.equal(await chat.actions.loadOlderMessages(), false);
   assert.equal(chat.getSnapshot().chatId, null);
   stop();
+});
+
+test('a run that fails is told though something was dismissed while it ran', async () => {
+  const { chat, stop, tell } = await talking();
+  await tell('run.started', { run: 'r' });
+  chat.actions.clearError();
+  await tell('run.failed', { run: 'r', error: { code: 'agent.failed', message: 'Broken.' } });
+  assert.equal(chat.getSnapshot().error, 'Broken.');
+  chat.actions.clearError();
+  assert.equal(chat.getSnapshot().error, null);
+  stop();
+});
+
+test('Stop names the run that is shown, or the one that waits', async () => {
+  const { chat, line, stop, tell } = await talking();
+  void chat.actions.stopGeneration();
+  assert.equal(line.last('run.interrupt').run, 'r');
+  await tell('run.started', { run: 'r' });
+  await tell('run.queued', { run: 'next', trigger: 'm' });
+  const stopping = chat.actions.stopGeneration();
+  const { id, run } = line.last('run.interrupt');
+  assert.equal(run, 'r');
+  line.say({ type: 'error', id, code: 'run.not_active', message: 'Over.', retryable: false });
+  await stopping;
+  assert.equal(chat.getSnapshot().error, null);
+  stop();
+});
+
+test('the newest chat of a session executes its tools, and the one before when it goes', async (t) => {
+  const { chat, line, stop, client, holds } = await started({ session: 's' });
+  t.after(stop);
+  /** @type {string[]} */
+  const called = [];
+  /** @param {string} by @param {string[]} names @returns {import('../../src/tools.js').ClientTool[]} */
+  const tools = (by, ...names) =>
+    names.map((name) => ({
+      ...{ name, parameters: { type: 'object' } },
+      handler: () => void called.push(`${name} by ${by}`),
+    }));
+  chat.useTools(tools('first', 'look'));
+  subscribed(line, chat);
+  let seq = 1;
+  /** @param {string} name */
+  const call = async (name) => {
+    const { id } = line.last('session.subscribe');
+    const head = { session: 's', epoch: 'e', seq, recovered: true, detail: 'full' };
+    line.say({ type: 'subscribed', id, ...head });
+    for (const type of ['message.started', 'tool_call.started', 'tool_call.requested']) {
+      const fields = {
+        call: `call ${name} ${head.seq}`,
+        name,
+        target: 'client',
+        run: 'r',
+        message: 'a',
+      };
+      line.say({
+        session: 's',
+        seq: ++seq,
+        time,
+        type,
+        role: 'assistant',
+        arguments: {},
+        ...fields,
+      });
+    }
+    await frame();
+    const claim = line.last('tool.claim');
+    line.say({ type: 'ok', id: claim?.id, lease_ms: 30_000 });
+    await frame();
+  };
+  const other = chatOf({ session: 's' }, { client, holds }).chat;
+  other.useTools(tools('second', 'look', 'write'));
+  const plain = chatOf({ session: 's' }, { client, holds }).chat;
+  const leave = other.start();
+  t.after(plain.start());
+  assert.equal(line.last('session.update').tools.length, 2);
+  await call('look');
+  await call('write');
+  leave();
+  assert.equal(line.last('session.update').tools.length, 1);
+  await call('look');
+  assert.deepEqual(called, ['look by second', 'write by second', 'look by first']);
+});
+
+test('a chat that is not on the page opens nothing, and draws nothing', async () => {
+  const { chat, line, stop, asked } = await talking();
+  const stopping = chat.actions.stopGeneration();
+  stop();
+  await stopping;
+  asked.length = 0;
+  assert.equal(await chat.actions.sendMessage('Late'), null);
+  chat.actions.reconnect();
+  chat.actions.reset();
+  await frame();
+  assert.deepEqual(asked, []);
+  assert.equal(line.all('message.send').length, 1);
 });
