@@ -59,7 +59,7 @@ def logarithmic(label: str, values: Iterable[float], text: Callable[[float], str
     """An axis from 1, 2 or 5 times a power of ten below all values to one above."""
     known = [value for value in values if value > 0] or [1.0]
     low, high = min(known), max(known)
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1
+    first, last = math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1
     rounds = [m * 10.0**e for e in range(first, last + 1) for m in (1, 2, 5)]
     begin = max(value for value in rounds if value <= low)
     end = min(value for value in rounds if value >= high and value > begin)

@@ -4,7 +4,7 @@ import itertools
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from loadtest.plots import HEIGHT, WIDTH, Curve, bars, curves, gains, linear, logarithmic
@@ -25,6 +25,7 @@ def texts(svg: str) -> list[str]:
     return [each.text or "" for each in parts(svg, "text")]
 
 
+@example([999_999_999.9999999])
 @given(st.lists(positive, min_size=1, max_size=20))
 def test_axes_hold_all_their_values_in_order(values: list[float]) -> None:
     for axis in (linear("x", values, plain), logarithmic("x", values, plain)):

@@ -5,6 +5,7 @@ import asyncio
 from gateway.errors import BrokerUnavailable
 from gateway.runtime.agent import agent
 from gateway.runtime.context import RunContext
+from gateway.runtime.lease import LeaseTimes
 from gateway.runtime.timers import AT_ONCE, Timers
 from gateway.telemetry import Metrics
 from tests.runtime.stage import Stage, types
@@ -14,6 +15,8 @@ SCAN = {
     "parameters": {"type": "object", "properties": {}},
     "timeout_ms": 60_000,
 }
+LASTING = LeaseTimes(lease_s=600)
+"""Longer than any advance of the clock here."""
 
 
 @agent(name="a")
@@ -25,7 +28,7 @@ async def caller(run: RunContext) -> str:
 async def test_deadlines_of_calls_end_the_wait() -> None:
     stage = Stage([caller])
     await stage.create("a", [SCAN])
-    async with stage.worker():
+    async with stage.worker(lease=LASTING):
         await stage.send("Hi")
         await stage.waiting()
         stage.clock.advance(15.5)
@@ -48,7 +51,7 @@ async def test_deadlines_of_calls_end_the_wait() -> None:
 async def test_two_processes_fire_a_timer_once() -> None:
     stage = Stage([caller])
     await stage.create("a", [SCAN])
-    async with stage.worker():
+    async with stage.worker(lease=LASTING):
         await stage.send("Hi")
         await stage.waiting()
         stage.clock.advance(15.5)

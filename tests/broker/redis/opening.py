@@ -16,8 +16,8 @@ QUICK = Rhythm(beat_s=0.1, deaf_s=0.5, look_s=0.05, linger_s=0.1, longest_pause_
 @asynccontextmanager
 async def opened(url: str, rhythm: Rhythm = QUICK) -> AsyncGenerator[RedisBroker]:
     broker = RedisBroker(url, rhythm=rhythm)
-    await broker.start()
     try:
+        await broker.start()
         yield broker
     finally:
         await broker.close()
