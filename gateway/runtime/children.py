@@ -5,8 +5,9 @@ the timers, not here.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from msgspec import Struct
 
@@ -24,6 +25,7 @@ from protocol.values import ErrorInfo
 
 RETRY_S = 0.5
 LOOK_AGAIN_S = 30.0
+T = TypeVar("T")
 ChildStatus = Literal["completed", "failed", "cancelled"]
 FORGOTTEN = ErrorInfo("agent.failed", "The end of the child run is no longer known.")
 
@@ -42,11 +44,7 @@ async def start(
     store: Store, parent: Session, agent: str, input_: Any, child: str
 ) -> tuple[str, str]:
     """(session, run) of a child; the same for the same `child` id. Waits for the broker."""
-    while True:
-        try:
-            return await store.start_child(parent, agent, input_, child)
-        except BrokerUnavailable:
-            await asyncio.sleep(RETRY_S)
+    return await _reached(lambda: store.start_child(parent, agent, input_, child))
 
 
 async def ended(store: Store, parent: Session, session: str, run: str) -> ChildResult:
@@ -74,16 +72,12 @@ async def is_over(store: Store, parent: Session, run: str) -> bool:
 
     Waits for the broker.
     """
-    while True:
-        try:
-            state = (await store.load(parent.state.session, grant_of(parent.owner))).state
-        except BrokerUnavailable:
-            await asyncio.sleep(RETRY_S)
-        except ProtocolError:  # deleted
-            return True
-        else:
-            known = state.run_of(run)
-            return known is None or not known.live
+    try:
+        found = await _reached(lambda: store.load(parent.state.session, grant_of(parent.owner)))
+    except ProtocolError:  # deleted
+        return True
+    known = found.state.run_of(run)
+    return known is None or not known.live
 
 
 async def stop(store: Store, parent: Session, session: str, run: str | None = None) -> None:
@@ -94,14 +88,17 @@ async def stop(store: Store, parent: Session, session: str, run: str | None = No
     command = RunInterrupt(
         id=derived_id("k", session, run or "", "abandoned"), session=session, run=run
     )
+    with suppress(ProtocolError):
+        await _reached(lambda: store.submit(command, Origin(grant_of(parent.owner), "")))
+
+
+async def _reached(ask: Callable[[], Awaitable[T]]) -> T:
+    """What the broker answers; asked again while it is away."""
     while True:
         try:
-            with suppress(ProtocolError):
-                await store.submit(command, Origin(grant_of(parent.owner), ""))
+            return await ask()
         except BrokerUnavailable:
             await asyncio.sleep(RETRY_S)
-        else:
-            return
 
 
 class _Bell:
