@@ -53,6 +53,7 @@ class Terminal:
         self._items: list[Item] = []
         self._view = View(Live(), "", "")
         self._news = asyncio.Event()
+        self._drawing = asyncio.Lock()
         self._drawn = ""
         self._question = ""
         self._draft: str | None = None  # what was being typed when a question came
@@ -66,7 +67,6 @@ class Terminal:
         self._app: Application[None] = Application(
             layout=self._layout(),
             key_bindings=self._keys(),
-            min_redraw_interval=REDRAW_SECONDS,
             erase_when_done=True,
         )
 
@@ -84,7 +84,7 @@ class Terminal:
         if not editor:
             self._buffer.document = Document(text)
             return None
-        async with in_terminal():
+        async with self._drawing, in_terminal():
             return await asyncio.to_thread(_edited, shlex.split(editor), text)
 
     # --- its life
@@ -124,14 +124,20 @@ class Terminal:
         while True:
             await self._news.wait()
             self._news.clear()
-            if self._items:
-                async with in_terminal():
+            async with self._drawing:
+                if self._items:
+                    await self._make_room()
                     self._write()
-                    self._take()
-            else:
                 self._take()
                 self._app.invalidate()
             await asyncio.sleep(REDRAW_SECONDS)  # what comes meanwhile is drawn at once
+
+    async def _make_room(self) -> None:
+        """Erase the lower part. The keyboard stays as it is: with `in_terminal` it would turn to
+        whole lines for a moment, and a Ctrl-D that is pressed in it comes as another key."""
+        if self._app.is_running:
+            await self._app.renderer.wait_for_cpr_responses()
+            self._app.renderer.erase()
 
     def _write(self) -> None:
         """What stays goes into the scrollback."""

@@ -133,6 +133,11 @@ class ChatTerminal:
         """The same without line ends: a text that was wrapped is found in it."""
         return " ".join(self.text.split())
 
+    @property
+    def line_mode(self) -> bool:
+        """The keyboard is read line by line, and Ctrl-D is not a key like the others."""
+        return bool(termios.tcgetattr(self._keyboard)[3] & termios.ICANON)
+
     def type(self, keys: str) -> None:
         """Press keys."""
         os.write(self._keyboard, keys.encode())

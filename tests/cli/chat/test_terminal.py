@@ -1,5 +1,6 @@
 """The chat as a person has it: a real process in a real pseudo-terminal, a real gateway."""
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -46,6 +47,20 @@ async def test_an_answer_streams_while_one_types(served: GatewayProcess, tmp_pat
             return more and chat.text.splitlines()[-1] == "> half a thought"
 
         await eventually(streams_above, what="it streams on above what is typed")
+
+
+async def test_the_keys_stay_keys_while_something_is_written(
+    served: GatewayProcess, tmp_path: Path
+) -> None:
+    async with ChatTerminal("--url", served.url, "--agent", "scripted", folder=tmp_path) as chat:
+        await chat.sees("agent scripted")
+        chat.enter(script({"repeat": 60, "steps": [{"say": "one "}]}, {"say": "and the last"}))
+        async with asyncio.timeout(60):
+            while "and the last" not in chat.words.rpartition("}]")[2]:
+                assert not chat.line_mode, "a Ctrl-D would be lost now"
+                await asyncio.sleep(0)
+        chat.type(CTRL_D)
+        assert await chat.ends() == 0
 
 
 async def test_ctrl_c_stops_the_run_and_then_says_how_to_leave(
