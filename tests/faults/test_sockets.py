@@ -314,7 +314,7 @@ async def test_C17_churn_leaves_nothing_behind(
                     group.create_task(visit(number))
         await emptied(served)
 
-    await crowd(500)  # whatever is made once is made
+    await crowd(visits)  # what is made once is made, the allocator has what it needs for a crowd
     keys = await own.command("DBSIZE")
 
     async def settled() -> tuple[float, ...]:
@@ -331,7 +331,7 @@ async def test_C17_churn_leaves_nothing_behind(
     await eventually(
         lambda: descriptors(served) <= files + POOLED, what="descriptors are given back"
     )
-    assert served.resident_bytes() - memory < 8 * MIB
+    assert served.resident_bytes() - memory < 4 * MIB
     assert await own.command("DBSIZE") == keys
 
 
