@@ -56,7 +56,7 @@ async def pair(proxy: FaultProxy) -> AsyncIterator[Pair]:
 
 async def say(pair: Pair, text: bytes) -> bytes:
     pair[1].write(text)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await pair[0].readline()
 
 
@@ -131,7 +131,7 @@ async def test_pause_holds_and_keeps_the_order(proxy: FaultProxy, pair: Pair, ec
 async def test_half_close_up(proxy: FaultProxy, pair: Pair, echo: Echo) -> None:
     await say(pair, b"hello\n")
     proxy.half_close("up")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await pair[0].readline() == b"bye\n"
     assert echo.ended == 1
 

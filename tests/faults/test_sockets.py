@@ -377,21 +377,24 @@ async def test_G7_the_limit_of_descriptors(tmp_path: Path) -> None:
             async def unready() -> str | None:
                 return (await client.get("/readyz")).json().get("reason")
 
-            assert await unready() is None
+            async def ready() -> bool:
+                return await unready() is None
+
+            assert await ready()
             async with AsyncExitStack() as crowd:
-                for at in range(300):
-                    await crowd.enter_async_context(raw_socket(served.port))
-                    if at % 50 == 0:  # lest its connection is closed as idle: no other is taken
-                        await unready()
-                await eventually(
-                    lambda: _is(unready, "descriptors"), what="not ready for lack of descriptors"
-                )
+
+                async def full() -> bool:
+                    for _ in range(50):
+                        await crowd.enter_async_context(raw_socket(served.port))
+                    return await unready() == "descriptors"
+
+                await eventually(full, what="not ready for lack of descriptors")
                 session = await tab.create("echo")
                 await tab.subscribe(session)
                 ok = await tab.message(session, "Hi")
                 await tab.run_end(session, ok["run"])
                 assert descriptors(served) <= 256 - 8
-            await eventually(lambda: _is(unready, None), what="ready again")
+            await eventually(ready, what="ready again")
         async with Tab(served.url):
             pass
         await emptied(served)
@@ -399,10 +402,6 @@ async def test_G7_the_limit_of_descriptors(tmp_path: Path) -> None:
     finally:
         await served.kill()
     served.assert_clean()
-
-
-async def _is(look: Callable[[], Awaitable[str | None]], expected: str | None) -> bool:
-    return await look() == expected
 
 
 # --- Resource exhaustion
