@@ -28,8 +28,15 @@ NODE_TIMEOUT_MS = 1_000
 
 async def ask(server: "KeyValueServer | Sentinel", *command: Any) -> Any:
     """One command on a connection of its own."""
-    async with Redis.from_url(server.url, socket_timeout=2) as admin:
+    async with Redis.from_url(server.url, socket_timeout=10) as admin:
         return await admin.execute_command(*command)
+
+
+async def replicated(master: KeyValueServer) -> None:
+    """Until one replica has what is stored now; WAIT knows only what its own connection wrote."""
+    async with Redis.from_url(master.url, single_connection_client=True) as admin:
+        await admin.set("written", "before")
+        assert await admin.wait(1, 20_000) == 1
 
 
 class Sentinel(Process):
