@@ -26,6 +26,8 @@ FLUSH_S = 0.005
 FLUSHES = 8
 """After so many the time is looked at."""
 TICK_S = 1.0
+AWAY_S = 0.3
+"""The broker is away: until it is asked again."""
 RECONCILE_LIVE_S = 10.0
 RECONCILE_S = 60.0
 FILL_EVENTS = 500
@@ -328,7 +330,7 @@ class Hub:
                 for error in errors.exceptions:
                     self._metrics.broker_error(error)
                 self._behind.update(dict.fromkeys(some))
-                await asyncio.sleep(TICK_S)  # the broker is away; no hurry
+                await asyncio.sleep(AWAY_S)
 
     async def check(self, session: str) -> None:
         """Compares one feed with its head now. Raises `BrokerError`."""

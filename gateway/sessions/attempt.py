@@ -38,7 +38,7 @@ from protocol import events as ev
 from protocol.codec import encode
 from protocol.state import joined
 
-RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0)
+RETRY_S = (0.05, 0.1, 0.2, 0.3)
 
 
 class Attempt:

@@ -42,7 +42,7 @@ class Rhythm(Struct, frozen=True, kw_only=True):
     """Connecting and having all subscriptions confirmed."""
     confirm_s: float = 2.0
     """One new subscription's confirmation."""
-    longest_pause_s: float = 1.0
+    longest_pause_s: float = 0.3
     """Between two attempts to connect; the first comes after a tenth."""
 
 
