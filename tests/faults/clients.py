@@ -141,6 +141,9 @@ class Client:
                     await self._frame(socket, line)
                 await self._acknowledge(socket, message)
                 await self._notify()
+        except TimeoutError:  # nobody is there to say goodbye to
+            socket.transport.abort()
+            raise
         finally:
             self._socket = None
             await socket.close()
