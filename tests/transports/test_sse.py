@@ -160,7 +160,7 @@ async def test_refusals(
 async def test_a_session_that_is_lost_is_told(port: int, inside: InProcess) -> None:
     async with stream(port) as events:
         await events.get("subscribed")
-        del inside.broker._sessions["s_1"]  # type: ignore[attr-defined]  # a reader has no public one
+        del inside.broker._sessions["s_1"]  # type: ignore[attr-defined]  # nothing public loses one without a word
         await inside.delivery.hub.check("s_1")
         identity, error = await events.get("error")
         assert (identity, error["code"]) == (None, "session.not_found")
@@ -228,7 +228,7 @@ async def test_one_that_does_not_read_is_slow_and_can_be_shed(
         roster = inside.delivery.roster
         await eventually(lambda: sum(member.slow for member in roster._members) == 1)
         assert roster.shed(5) == 1
-        reader._transport.resume_reading()  # type: ignore[attr-defined]  # a reader has no public one
+        reader._transport.resume_reading()  # type: ignore[attr-defined]  # a StreamReader shows none
         rest = b""
         async with asyncio.timeout(30):
             while not rest.endswith(b"0\r\n\r\n"):  # the end of the stream
@@ -247,7 +247,7 @@ async def unread(inside: InProcess, port: int) -> AsyncGenerator[asyncio.StreamR
     async with raw_socket(port) as (reader, writer):
         writer.write(head.encode())
         await reader.readuntil(b"subscribed")
-        reader._transport.pause_reading()  # type: ignore[attr-defined]  # a reader has no public one
+        reader._transport.pause_reading()  # type: ignore[attr-defined]  # a StreamReader shows none
         for _ in range(100):
             await inside.append("s_1", *(delta("x" * 8_000, part=m % 2) for m in range(10)))
         yield reader
@@ -263,7 +263,7 @@ async def test_one_that_takes_nothing_is_cut_off_when_it_ends(
         await eventually(lambda: member._sending, what="the socket is full")
         member.close(1012)
         await eventually(lambda: not len(roster), what="it is gone")
-        reader._transport.resume_reading()  # type: ignore[attr-defined]  # a reader has no public one
+        reader._transport.resume_reading()  # type: ignore[attr-defined]  # a StreamReader shows none
         assert not (await reader.read()).endswith(b"0\r\n\r\n"), "what waited was thrown away"
 
 
