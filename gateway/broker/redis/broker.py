@@ -45,7 +45,6 @@ from gateway.errors import BrokerUnavailable, ConfigurationError, Exists
 AGAIN_S = 1.0
 """Between two tries to begin with a server that is not there."""
 
-SPARE_S = 5.0
 TIMER_PAUSE_S = 1.0
 
 _log = logging.getLogger(__name__)
@@ -79,7 +78,6 @@ class RedisBroker:
         self._wakes = {layout.wake(shard): shard for shard in range(layout.SHARDS)}
         self._hears_wakes = False
         # Until then (monotonic) workers have time to renew leases that an outage let run out.
-        self._spare_until = -math.inf
 
     def _make_listener(self, rhythm: Rhythm) -> Listener | Listeners:
         connect = self._client.connection
@@ -378,7 +376,6 @@ class RedisBroker:
 
     def _missed(self, shard: int | None = None) -> None:
         """News of a shard, or of all, may have been lost."""
-        self._spare_until = self._monotonic() + SPARE_S
         self._claims.missed()
         if shard is None:
             self._followers.tell_all()
@@ -406,14 +403,7 @@ class RedisBroker:
         if not self._hears_wakes:
             await self._listener.subscribe(list(self._wakes))
             self._hears_wakes = True
-        async with self._client.in_time():
-            return await self._claims.claim(
-                worker,
-                agents,
-                lease_s=lease_s,
-                now=self.now(),
-                spare_s=max(0.0, self._spare_until - self._monotonic()),
-            )
+        return await self._claims.claim(worker, agents, lease_s=lease_s, now=self.now())
 
     async def wait_claimable(self, agents: Sequence[str], timeout_s: float) -> None:
         await self._claims.wait(agents, timeout_s, now=self.now())

@@ -13,12 +13,14 @@ from gateway.broker.base import Claimed
 from gateway.broker.redis import layout
 from gateway.broker.redis.client import RedisClient
 from gateway.broker.schedule import Due, Schedule
+from gateway.errors import BrokerUnavailable
 
 SWEEP_S = 1.0
+SPARE_S = 5.0
 
 
 class Claims:
-    """What this process knows about the queues. `spare_s` comes with each claim: `claim.lua`."""
+    """What this process knows about the queues."""
 
     def __init__(self, client: RedisClient) -> None:
         self._client = client
@@ -30,6 +32,8 @@ class Claims:
         self._heard_at: dict[tuple[str, int], int] = {}
         self._heard = 0
         self._waiting: set[asyncio.Event] = set()
+        # loop time until which leases that ran out are spared (`claim.lua`)
+        self._spare_until = -math.inf
 
     def hear(self, shard: int, payload: bytes) -> None:
         """A message of the shard's wake channel: `<agent> <time>`."""
@@ -44,17 +48,28 @@ class Claims:
 
     def missed(self) -> None:
         """Wake-ups may have been lost: look at everything again."""
+        self._spare()
         self._swept.clear()
         self._wake()
 
     async def claim(
-        self, worker: str, agents: Sequence[str], *, lease_s: float, now: float, spare_s: float
+        self, worker: str, agents: Sequence[str], *, lease_s: float, now: float
+    ) -> Claimed | None:
+        try:
+            async with self._client.in_time():
+                return await self._claim(worker, agents, lease_s, now)
+        except BrokerUnavailable:
+            self._spare()
+            raise
+
+    async def _claim(
+        self, worker: str, agents: Sequence[str], lease_s: float, now: float
     ) -> Claimed | None:
         await self._sweep(agents)
         tried: set[str] = set()
         while (due := self._next(agents)) is not None and due.at <= now and due.key not in tried:
             tried.add(due.key)
-            claimed = await self._claim_in(int(due.key), worker, agents, lease_s, spare_s)
+            claimed = await self._claim_in(int(due.key), worker, agents, lease_s)
             if claimed is not None:
                 return claimed
         return None
@@ -76,6 +91,10 @@ class Claims:
             pass
         finally:
             self._waiting.discard(event)
+
+    def _spare(self) -> None:
+        """The broker was away: who could not renew does before what ran out is taken over."""
+        self._spare_until = asyncio.get_running_loop().time() + SPARE_S
 
     def _wake(self) -> None:
         for event in self._waiting:
@@ -114,9 +133,10 @@ class Claims:
             self._learn(agent, shard, first[1] if first else None, asked_at)
 
     async def _claim_in(
-        self, shard: int, worker: str, agents: Sequence[str], lease_s: float, spare_s: float
+        self, shard: int, worker: str, agents: Sequence[str], lease_s: float
     ) -> Claimed | None:
         asked_at = self._heard
+        spare_s = max(0.0, self._spare_until - asyncio.get_running_loop().time())
         queues = [layout.runs(shard, agent) for agent in agents]
         arguments = (layout.base(shard), worker, lease_s, spare_s)
         reply = await self._client.run("claim", queues, arguments)

@@ -20,7 +20,7 @@ from gateway.errors import (
 )
 from tests.broker.driving import Ear, Session, command, fresh, make
 from tests.broker.redis.cable import cable
-from tests.broker.redis.opening import asking, opened
+from tests.broker.redis.opening import asking, back, opened
 from tests.support.processes import KeyValueServer, Valkey, free_port
 from tests.support.waiting import eventually
 
@@ -43,19 +43,6 @@ def every_verb(session: Session) -> dict[str, Callable[[], Coroutine[Any, Any, A
         "set_timer": lambda: broker.set_timer(key, None, expect_version=1),
         "follow": lambda: broker.follow(fresh(), Ear()),
     }
-
-
-async def back(verb: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    """What a verb gives once the server answers again."""
-
-    async def attempt() -> list[Any]:
-        try:
-            return [await verb()]
-        except BrokerUnavailable:
-            return []
-
-    (result,) = await eventually(attempt, what="the server answers again")
-    return result
 
 
 class TestForgetting:

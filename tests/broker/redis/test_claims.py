@@ -3,12 +3,16 @@
 import asyncio
 import math
 
+import pytest
+
 from gateway.broker.redis import layout
 from gateway.broker.redis.claims import Claims
 from gateway.broker.redis.client import RedisClient
+from gateway.broker.redis.listener import Rhythm
 from gateway.broker.schedule import Due
+from gateway.errors import BrokerUnavailable
 from tests.broker.driving import Ear, fresh, make
-from tests.broker.redis.opening import asking, opened
+from tests.broker.redis.opening import asking, back, opened
 from tests.support.processes import KeyValueServer
 from tests.support.waiting import eventually
 
@@ -25,6 +29,29 @@ async def test_expired_leases_are_spared_after_an_outage(server: KeyValueServer)
         assert await thief.claim("thief", [session.agent], lease_s=9) is None
         await holder.renew(session.id, fence, lease_s=3600)
         assert await thief.claim("thief", [session.agent], lease_s=9) is None
+        assert await session.append("mine", fence=fence, n=1) == 2
+
+
+@pytest.mark.parametrize("trouble", ["frozen", "out of memory"])
+async def test_they_are_spared_though_the_listener_lost_nothing(
+    server: KeyValueServer, trouble: str
+) -> None:
+    async with opened(server.url) as holder, opened(server.url, Rhythm()) as thief:
+        session = await make(holder)
+        await session.append(claimable_at=0.0)
+        fence = (await session.claim(lease_s=0.0)).fence
+        assert await thief.claim("thief", [fresh("agent")], lease_s=9) is None
+        async with asking(server) as admin:
+            if trouble == "frozen":
+                server.pause()
+            else:
+                await admin.config_set("maxmemory", "1")
+            with pytest.raises(BrokerUnavailable):
+                await thief.claim("thief", [session.agent], lease_s=9)
+            server.resume()
+            await admin.config_set("maxmemory", "0")
+        assert await back(lambda: thief.claim("thief", [session.agent], lease_s=9)) is None
+        await back(lambda: holder.renew(session.id, fence, lease_s=3600))
         assert await session.append("mine", fence=fence, n=1) == 2
 
 
@@ -67,7 +94,7 @@ async def test_what_no_wake_up_told_is_found(server: KeyValueServer) -> None:
 async def test_old_answers_do_not_hide_what_was_heard_since(server: KeyValueServer) -> None:
     client = RedisClient(server.url)
     claims = Claims(client)
-    assert await claims.claim("w", ["agent"], lease_s=9, now=100, spare_s=0) is None
+    assert await claims.claim("w", ["agent"], lease_s=9, now=100) is None
     asked_at = claims._heard
     claims.hear(7, b"agent 50.0")
     claims._learn("agent", 7, None, asked_at)
