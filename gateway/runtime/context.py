@@ -25,7 +25,7 @@ from gateway.runtime.writer import MessageWriter
 from gateway.sessions import inputs
 from gateway.sessions.draft import NewId
 from gateway.sessions.ids import derived_id
-from gateway.sessions.session import digest
+from gateway.sessions.session import digest, same_json
 from gateway.sessions.store import Store
 from protocol import events as ev
 from protocol.model import Run
@@ -238,7 +238,7 @@ class RunContext:
         assert decided.decision is not None, "it was awaited"
         return Decision(
             decision=decided.decision,
-            arguments=None if decided.arguments == asked else decided.arguments,
+            arguments=None if same_json(decided.arguments, asked) else decided.arguments,
             reason=decided.reason,
             by=decided.by,
         )

@@ -30,7 +30,7 @@ from gateway.runtime.beat import Beat
 from gateway.runtime.calls import OUTCOME_UNKNOWN, Calls
 from gateway.runtime.children import stop as stop_child
 from gateway.runtime.context import Hold, RunContext
-from gateway.runtime.failures import AgentError
+from gateway.runtime.failures import NOT_THEIRS, AgentError
 from gateway.runtime.keeper import Ear, End, Keeper
 from gateway.runtime.lease import Lease, LeaseTimes
 from gateway.runtime.plain import checked, clean, plain
@@ -180,7 +180,9 @@ class Execution:
             if self._keeper.recorder.closed:
                 raise
             return _failed("The agent cancelled itself.")
-        except Exception as raised:
+        except NOT_THEIRS:
+            raise
+        except BaseException as raised:  # noqa: BLE001 - whatever an agent raises ends its run
             error = _innermost(raised)
             if isinstance(error, AgentError):
                 return _failed(error.message, error.code)
@@ -308,11 +310,11 @@ def usage_of(state: State, run: str) -> Usage | None:
     return Usage(sum(u.input_tokens for u in used), sum(u.output_tokens for u in used))
 
 
-def _innermost(error: Exception) -> Exception:
+def _innermost(error: BaseException) -> BaseException:
     """What task groups wrapped, if it is one error."""
-    if not isinstance(error, ExceptionGroup):
+    if not isinstance(error, BaseExceptionGroup):
         return error
-    group = cast("ExceptionGroup[Exception]", error)
+    group = cast("BaseExceptionGroup[BaseException]", error)
     return _innermost(group.exceptions[0]) if len(group.exceptions) == 1 else group
 
 

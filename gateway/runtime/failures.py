@@ -3,6 +3,9 @@
 from gateway.errors import GatewayError
 from protocol.values import ErrorInfo
 
+NOT_THEIRS = (GeneratorExit, KeyboardInterrupt)
+"""What comes out of an agent's or a tool's code and is not its failure, beside a cancellation."""
+
 
 class AgentError(GatewayError):
     """An agent gives up: its run fails with this code and text."""

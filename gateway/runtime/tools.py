@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.errors import ConfigurationError
+from gateway.runtime.failures import NOT_THEIRS
 from gateway.runtime.plain import plain
 from protocol.values import ErrorInfo, Name
 
@@ -131,7 +132,9 @@ class ServerTool(Struct, frozen=True, kw_only=True):
                 text = f"{self.name} did not finish within {self.timeout_s:g} s."
                 return ToolResult(error=ErrorInfo("tool.timeout", text))
             return failed(describe(error))
-        except Exception as error:  # noqa: BLE001 - whatever a tool raises is for the model to see
+        except (asyncio.CancelledError, *NOT_THEIRS):
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a tool raises is for the model
             return failed(describe(error))
 
     async def _invoke(self, keywords: dict[str, Any], may_begin: Callable[[], bool]) -> Any:
@@ -176,11 +179,16 @@ def failed(text: str) -> ToolResult:
 
 
 def describe(error: BaseException) -> str:
-    """The beginning of the error's own text, or its type's name if it has none."""
+    """The beginning of the error's own text, or its type's name if it has none.
+
+    With the type if that is no `Exception`: the text of `SystemExit(2)` alone would tell nobody.
+    """
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 - a text may fail to be made, like that of a huge number
         text = ""
+    if text and not isinstance(error, Exception):
+        text = f"{type(error).__name__}: {text}"
     return text[: MAX_ERROR_CHARACTERS + 1] or type(error).__name__
 
 
@@ -192,15 +200,17 @@ def _is_async(function: Function) -> bool:
 
 def _attempt(
     function: Function, keywords: dict[str, Any], may_begin: Callable[[], bool]
-) -> tuple[Any, Exception | None]:
-    """In the thread. Exceptions come back as values: a future refuses a StopIteration."""
+) -> tuple[Any, BaseException | None]:
+    """In the thread. Exceptions come back as values: a future refuses a StopIteration, and a
+    `SystemExit` would end the process.
+    """
     if not may_begin():
         return None, NotBegunError()
     try:
         return function(**keywords), None
     except StopIteration as error:
         return None, RuntimeError(f"StopIteration: {error}")
-    except Exception as error:  # noqa: BLE001 - raised again in the task
+    except BaseException as error:  # noqa: BLE001 - raised again in the task
         return None, error
 
 

@@ -184,6 +184,10 @@ async def test_callables_of_every_sort(function: Callable[..., Any], expected: s
     assert await tool.run({"name": "Ada"}) == ToolResult(expected)
 
 
+class Panic(BaseException):
+    """As extensions raise that are written in another language."""
+
+
 @pytest.mark.parametrize("fails_in", ["thread", "task"])
 @pytest.mark.parametrize(
     ("error", "text"),
@@ -194,9 +198,11 @@ async def test_callables_of_every_sort(function: Callable[..., Any], expected: s
         (StopIteration(1), "StopIteration: 1"),
         (RuntimeError("x" * 9_000), "x" * 1_999 + "…"),
         (msgspec.ValidationError("not of the arguments"), "not of the arguments"),
+        (SystemExit(2), "SystemExit: 2"),
+        (Panic("of an extension"), "Panic: of an extension"),
     ],
 )
-async def test_an_exception_is_a_result(fails_in: str, error: Exception, text: str) -> None:
+async def test_an_exception_is_a_result(fails_in: str, error: BaseException, text: str) -> None:
     def fail() -> None:
         raise error
 
