@@ -140,6 +140,19 @@ class Calls:
             await self.give_up(call)
             raise
 
+    async def ask(self, step: inputs.RequestCalls | inputs.EndMessage) -> None:
+        """Records the step that requests calls.
+
+        Who stops waiting does not take it back: then the server calls among them are given up.
+        """
+        try:
+            await self._keeper.recorder.step(step)
+        except asyncio.CancelledError:
+            for request in step.calls:
+                if request.target == "server":
+                    await self.give_up(request.call)
+            raise
+
     async def give_up(self, call: str) -> None:
         """Ends a server call that the agent does not wait for any more."""
         if not self._keeper.recorder.closed:

@@ -48,16 +48,25 @@ async def start(
 
 
 async def ended(store: Store, parent: Session, session: str, run: str) -> ChildResult:
-    """Returns when the child run has ended. Waits for the broker."""
+    """Returns when the child run has ended. Waits for the broker.
+
+    A session that is deleted cancels its run.
+    """
     grant = grant_of(parent.owner)
-    news = _Bell()
+    news, waited = _Bell(), False
     await _follow(store, session, news)
     try:
         while True:
             news.rung.clear()
-            result = await _result(store, grant, session, run)
+            try:
+                result = await _result(store, grant, session, run)
+            except ProtocolError:
+                if waited:
+                    return ChildResult(session=session, run=run, status="cancelled")
+                return _forgotten(session, run)
             if result is not None:
                 return result
+            waited = True
             try:
                 async with asyncio.timeout(LOOK_AGAIN_S):
                     await news.rung.wait()
@@ -123,13 +132,14 @@ async def _follow(store: Store, session: str, bell: _Bell) -> None:
 
 
 async def _result(store: Store, grant: Grant, session: str, run: str) -> ChildResult | None:
+    """None while it is live, as far as is known. Raises `ProtocolError`: there is no session."""
     try:
         state = (await store.load(session, grant)).state
     except BrokerUnavailable:
         return None
     known = state.run_of(run)
     if known is None:
-        return ChildResult(session=session, run=run, status="failed", error=FORGOTTEN)
+        return _forgotten(session, run)
     if known.status in ("queued", "running", "waiting"):
         return None
     return ChildResult(
@@ -139,3 +149,7 @@ async def _result(store: Store, grant: Grant, session: str, run: str) -> ChildRe
         output=known.output,
         error=known.error,
     )
+
+
+def _forgotten(session: str, run: str) -> ChildResult:
+    return ChildResult(session=session, run=run, status="failed", error=FORGOTTEN)

@@ -211,13 +211,7 @@ class RunContext:
             calls=requests,
             invalid={c: error for c, error in refused.items() if error is not None},
         )
-        try:
-            await self._recorder.step(step)
-        except asyncio.CancelledError:
-            for request in requests:
-                if request.target == "server":
-                    await calls.give_up(request.call)
-            raise
+        await calls.ask(step)
         return await calls.results([r.call for r in requests])
 
     async def approve(self, title: str, arguments: Any = None) -> Decision:
@@ -251,29 +245,19 @@ class RunContext:
         await self._end_open()
         given = plain(input, "input")
         self._children += 1
-        committed = self._replay.child(agent)
+        child = self._child_id()
+        committed = self._replay.child(agent, child)
+        run = await self._begin_child(child, agent, given) if committed is None else committed.run
         store, parent = self._hold.store, self._keeper.attempt.session
-        if committed is None:
-            await self._keeper.lease.ready()
-            child = self._child_id()
-            try:
-                session, run = await children.start(store, parent, agent, given, child)
-                await self._child_step(session, run, agent, "started")
-            except asyncio.CancelledError:
-                if not self._recorder.closed or await children.is_over(store, parent, self.id):
-                    await children.stop(store, parent, child)
-                raise
-        else:
-            session, run = committed.session, committed.run
         try:
-            result = await children.ended(store, parent, session, run)
+            result = await children.ended(store, parent, child, run)
         except asyncio.CancelledError:
             if not self._recorder.closed:
-                await children.stop(store, parent, session, run)
-                await self._child_step(session, run, agent, "cancelled")
+                await children.stop(store, parent, child, run)
+                await self._child_step(child, run, agent, "cancelled")
             raise
         if committed is None or not committed.ended:
-            await self._child_step(session, run, agent, result.status)
+            await self._child_step(child, run, agent, result.status)
         return result
 
     # --- signs of life
@@ -399,6 +383,23 @@ class RunContext:
         if self._hold.replay is None:
             return self._hold.new_id("s")
         return derived_id("s", self.session, self.id, str(self._children))
+
+    async def _begin_child(self, child: str, agent: str, given: Any) -> str:
+        """The child's run. Cancelled, it leaves none that nobody will find."""
+        store, parent = self._hold.store, self._keeper.attempt.session
+        await self._keeper.lease.ready()
+        run: str | None = None
+        try:
+            _, run = await children.start(store, parent, agent, given, child)
+            await self._child_step(child, run, agent, "started")
+        except asyncio.CancelledError:
+            goes_on = self._recorder.closed and self._hold.replay is not None
+            if not goes_on or await children.is_over(store, parent, self.id):
+                await children.stop(store, parent, child, run)
+                if run is not None and not self._recorder.closed:
+                    await self._child_step(child, run, agent, "cancelled")
+            raise
+        return run
 
     async def _child_step(
         self,

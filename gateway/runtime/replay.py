@@ -47,7 +47,7 @@ class Replay:
             self._calls = state.calls
         self._messages = messages[::-1]
         self._approvals = [a for a in reversed(approvals) if a.call is None]
-        self._children = list(children)[::-1]
+        self._children = {child.session: child for child in children}
         # approval -> digest of the arguments that a person was shown
         self._shown = shown or {}
         # call that a person was asked about -> the approval
@@ -118,13 +118,11 @@ class Replay:
             raise self._diverge(f"approval {title!r}", f"approval {approval.title!r}")
         return approval
 
-    def child(self, agent: str) -> CommittedChild | None:
-        """The next child."""
+    def child(self, agent: str, session: str) -> CommittedChild | None:
+        """The child in this session; several at once are logged in any order."""
         self._check()
-        if not self._children:
-            return None
-        child = self._children.pop()
-        if child.agent != agent:
+        child = self._children.pop(session, None)
+        if child is not None and child.agent != agent:
             raise self._diverge(f"child of {agent}", f"child of {child.agent}")
         return child
 

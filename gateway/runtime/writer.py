@@ -219,7 +219,7 @@ class MessageWriter:
         if self.committed:
             self._replay.compare(self._stored, [(r.name, r.arguments) for r in requests])
             return
-        await self._recorder.step(
+        await self._calls.ask(
             inputs.EndMessage(message=self.id, usage=self.used, calls=requests, invalid=invalid)
         )
 

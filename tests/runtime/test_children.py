@@ -166,6 +166,71 @@ async def test_a_child_survives_an_unreachable_broker() -> None:
     assert refuse["start_child"] == refuse["load"] == 0
 
 
+async def test_a_deleted_child_is_cancelled() -> None:
+    results: list[ChildResult] = []
+    stage = Stage([parent("slow", results), slow])
+    await stage.create("parent")
+    async with stage.worker():
+        await stage.send("Hi")
+        name = await waiting_child(stage)
+        await stage.until_log("run.child")
+        await stage.command("session.delete", session=name)
+        state = await stage.ended()
+    assert state.run is not None
+    assert state.run.status == "completed"
+    assert [(r.session, r.status) for r in results] == [(name, "cancelled")]
+    told = [e["status"] for e in await stage.events() if e["type"] == "run.child"]
+    assert told == ["started", "cancelled"]
+
+
+async def test_a_deleted_child_that_had_ended_is_forgotten() -> None:
+    stage = Stage([])
+    await stage.create("nobody")
+    parent_session = await stage.store.load("s_0", DEV)
+    result = await ended(stage.store, parent_session, "s_deleted", "r_7")
+    assert (result.status, result.error) == ("failed", FORGOTTEN)
+
+
+async def test_children_that_were_logged_in_another_order_are_not_mixed_up() -> None:
+    gate, attempts = asyncio.Event(), list[dict[Any, Any]]()
+
+    @agent(name="parent", resume="replay")
+    async def both(run: RunContext) -> None:
+        outputs: dict[Any, Any] = {}
+        attempts.append(outputs)
+
+        async def one(given: str) -> None:
+            outputs[given] = (await run.start_child("child", given)).output
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(one("first"))
+            group.create_task(one("second"))
+        if len(attempts) == 1:
+            await asyncio.Event().wait()
+
+    stage = Stage([both, child])
+    start = stage.store.start_child
+
+    async def start_child(parent: Any, agent: str, given: Any, name: str) -> tuple[str, str]:
+        if given == "first":
+            await gate.wait()
+        return await start(parent, agent, given, name)
+
+    stage.store.start_child = start_child  # type: ignore[method-assign]  # the first is slower
+    await stage.create("parent")
+    await stage.send("Hi")
+    async with stage.lost_worker():
+        await stage.until_log("run.child")
+        gate.set()
+        await eventually(lambda: len(attempts[0]) == 2)
+    stage.clock.advance(15.1)
+    async with stage.worker():
+        await stage.ended()
+    assert attempts == 2 * [{"first": {"got": "first"}, "second": {"got": "second"}}]
+    told = [e["status"] for e in await stage.events() if e["type"] == "run.child"]
+    assert sorted(told) == ["completed", "completed", "started", "started"]
+
+
 async def test_an_end_that_nobody_remembers_is_a_failure() -> None:
     stage = Stage([])
     await stage.create("nobody")

@@ -71,6 +71,57 @@ async def test_a_call_of_its_own_tool(tool: str, give_up_s: float) -> None:
     assert state.run.status == "completed"
 
 
+async def test_a_call_of_a_model_step_that_is_given_up_while_it_is_requested() -> None:
+    @agent(name="hasty", tools=[slow])
+    async def hasty(run: RunContext) -> None:
+        try:
+            async with asyncio.timeout(None) as scope, run.message() as message:
+                await message.call("slow")
+                scope.reschedule(0.0)
+        except TimeoutError:
+            pass
+        await run.call_tool("page")
+
+    stage = Stage([hasty])
+    await stage.create("hasty", tools=[PAGE])
+    async with stage.worker(drain_s=0.0):
+        await stage.send("Hi")
+        state = await stage.waiting()
+        first, second = state.calls.values()
+        assert (first.name, first.status) == ("slow", "completed")
+        assert first.error is not None
+        assert first.error.code == "tool.cancelled"
+        assert state.run is not None
+        assert state.run.on == [second.id]
+
+
+async def test_a_child_that_is_given_up_while_its_start_is_logged() -> None:
+    @agent(name="hasty")
+    async def hasty(run: RunContext) -> None:
+        async def start_child(*given: Any) -> tuple[str, str]:
+            started = await start(*given)
+            scope.reschedule(0.0)
+            return started
+
+        stage.store.start_child = start_child  # type: ignore[method-assign]  # to act after it
+        try:
+            async with asyncio.timeout(None) as scope:
+                await run.start_child("kid")
+        except TimeoutError:
+            pass
+        await run.call_tool("page")
+
+    stage = Stage([hasty, kid])
+    start = stage.store.start_child
+    await stage.create("hasty", tools=[PAGE])
+    async with stage.worker(drain_s=0.0):
+        await stage.send("Hi")
+        await stage.waiting()
+        assert (await child_of(stage)).run.status == "cancelled"
+    told = [e["status"] for e in await stage.events() if e["type"] == "run.child"]
+    assert told == ["started", "cancelled"]
+
+
 async def test_a_child() -> None:
     @agent(name="hasty")
     async def hasty(run: RunContext) -> None:
@@ -144,6 +195,38 @@ async def test_stopped_while_it_starts_a_child(how: str) -> None:
 
         await eventually(stopped)
         await stage.parked(worker)
+
+
+async def test_handed_over_while_it_starts_a_child_that_nobody_will_find() -> None:
+    """An agent that is not replayed starts others: this one is stopped."""
+
+    @agent(name="kid", resume="history")
+    async def lasting(_: RunContext) -> None:
+        await asyncio.Event().wait()
+
+    @agent(name="parent", resume="history")
+    async def parent(run: RunContext) -> None:
+        if not made:
+            await run.start_child("kid")
+
+    stage, made = Stage([parent, lasting]), list[str]()
+    start = stage.store.start_child
+
+    async def start_child(*given: Any) -> tuple[str, str]:
+        started = await start(*given)
+        made.append(started[0])
+        return await asyncio.Event().wait() or started
+
+    stage.store.start_child = start_child  # type: ignore[method-assign]  # to act in its middle
+    await stage.create("parent")
+    async with stage.worker(drain_s=0.0) as worker:
+        await stage.send("Hi")
+        await eventually(lambda: made)
+        worker.stop()
+    async with stage.worker(drain_s=0.0):
+        await stage.ended()
+        run = (await stage.store.load(made[0], DEV)).state.run
+        assert run is None or not run.live
 
 
 async def test_handed_over_while_it_starts_a_child_it_is_found_again() -> None:

@@ -62,13 +62,13 @@ def test_things_come_in_order() -> None:
     assert [c.id for c in calls] == ["c_1"]
     approval = replay.approval("Sure?", None)
     assert approval is not None
-    child = replay.child("echo")
+    child = replay.child("echo", "s_2")
     assert child is not None
     assert not replay.ahead
     assert replay.message() is None
     assert replay.calls([("scan", {})]) is None
     assert replay.approval("More?", None) is None
-    assert replay.child("echo") is None
+    assert replay.child("echo", "s_2") is None
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_things_come_in_order() -> None:
         lambda r: (r.message(), r.calls([("scan", {"a": 1}), ("scan", {"a": 1})])),
         lambda r: r.approval("Really?", None),
         lambda r: r.approval("Sure?", {"a": 1}),
-        lambda r: r.child("scripted"),
+        lambda r: r.child("scripted", "s_2"),
     ],
 )
 def test_another_way_diverges_for_good(other: Callable[[Replay], Any]) -> None:

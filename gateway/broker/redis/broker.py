@@ -77,7 +77,6 @@ class RedisBroker:
         # channel -> shard
         self._wakes = {layout.wake(shard): shard for shard in range(layout.SHARDS)}
         self._hears_wakes = False
-        # Until then (monotonic) workers have time to renew leases that an outage let run out.
 
     def _make_listener(self, rhythm: Rhythm) -> Listener | Listeners:
         connect = self._client.connection
