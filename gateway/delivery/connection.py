@@ -49,7 +49,7 @@ class Connection:
 
     __slots__ = (
         *("_before_hello", "_blocked_since", "_counts", "_failures", "_identity", "_in", "_inbox"),
-        *("_lanes", "_outbox", "_peer", "_pinged_at", "_subscriptions"),
+        *("_lanes", "_outbox", "_paging", "_peer", "_pinged_at", "_subscriptions"),
         *("client", "close_code", "id", "wake"),
     )
 
@@ -66,6 +66,7 @@ class Connection:
         self._outbox: Outbox | None = None  # theirs
         self._counts = delivery.hub.counts
         self._lanes: Lanes | None = None
+        self._paging = asyncio.Lock()
         self._before_hello: list[bytes] = []
         self._pinged_at = delivery.clock()
         self._blocked_since: float | None = None
@@ -294,9 +295,16 @@ class Connection:
     def _queue(self, frame: cmd.AnyUp | cmd.SubscriptionOptions, lane: str, work: Answer) -> None:
         assert self._lanes is not None
         job = partial(self._answer, frame, work, self._failures)
+        if isinstance(frame, cmd.SessionMessages | cmd.SessionList):
+            job = partial(self._in_turn, job)
         if not self._lanes.put(lane, job):
             text = "Too many commands wait; send it again later."
             self._send(error_frame(_echo(ProtocolError("rate.limited", text), frame)))
+
+    async def _in_turn(self, job: Job) -> None:
+        """Pages may be large: the next is worked out when there is room after the last."""
+        async with self._paging:
+            await job()
 
     def _work(self, session: str, job: Job) -> None:
         assert self._lanes is not None

@@ -15,8 +15,8 @@ TURN_BYTES = 64 * 1024
 MESSAGE_BYTES = 256 * 1024
 CONTROL_BYTES = 256 * 1024
 """With more than this waiting no further command is answered until some went out."""
-CONTROL_LIMIT_BYTES = 2 * 1024 * 1024
-"""What answers that cannot wait may pile up to; then the client is a slow consumer."""
+CONTROL_LIMIT_FRAMES = 4096
+"""What cannot wait, pongs and refusals, may pile up to; then the client is a slow consumer."""
 
 
 class Outbox:
@@ -57,7 +57,7 @@ class Outbox:
     @property
     def overflowing(self) -> bool:
         """Whether the bound is broken."""
-        return self._control_bytes > CONTROL_LIMIT_BYTES
+        return len(self.control_frames) > CONTROL_LIMIT_FRAMES
 
     def control(self, frame: bytes) -> None:
         """A frame that is no event; goes out before all events that are not yet out."""

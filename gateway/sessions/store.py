@@ -3,7 +3,7 @@
 The store keeps no truth: the version that an append expects is what orders all replicas.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from math import inf
 from typing import Any
@@ -47,6 +47,10 @@ from protocol.values import time_text
 
 MAX_TRIES = 50
 """Conflicts in a row before a command gives up with `internal`, which may be sent again."""
+
+
+PAGE_BYTES = 256 * 1024
+"""What a page of messages or sessions may hold, but for its only one."""
 
 
 class _Ticked(Struct, frozen=True, kw_only=True):
@@ -131,6 +135,8 @@ class Store:
     ) -> tuple[list[Message], dict[str, Call], bool]:
         """At most `limit` messages before one, oldest first, their calls, and if there are more.
 
+        No more than fit into a page, `PAGE_BYTES` of JSON, but at least one.
+
         Raises `ProtocolError` `session.not_found`, `message.unknown`.
         """
         state = (await self.load(session, grant)).state
@@ -140,13 +146,17 @@ class Store:
             if not places:
                 raise ProtocolError("message.unknown", f"There is no message {before}.")
             end = places[0]
-        start = max(0, end - limit)
+        found = state.messages[max(0, end - limit) : end]
+        start = end - _fitting(reversed(found))
         return state.messages[start:end], state.calls, start > 0
 
     async def sessions(
         self, grant: Grant, limit: int, before: str | None
     ) -> tuple[list[SessionRow], bool]:
-        """The sessions that a grant may read, the newest first, and whether there are more."""
+        """The sessions that a grant may read, the newest first, and whether there are more.
+
+        No more than fit into a page, `PAGE_BYTES` of JSON, but at least one.
+        """
         owner, more = owner_key(grant.principal), True
         rows: list[SessionRow] = []
         while more and len(rows) <= limit:
@@ -157,7 +167,8 @@ class Store:
                 with suppress(ProtocolError):  # not for this token, or deleted in the meantime
                     rows.append(_row(await self.load(name, grant)))
             before = names[-1] if names else before
-        return rows[:limit], len(rows) > limit
+        shown = rows[: _fitting(rows[:limit])]
+        return shown, len(rows) > len(shown)
 
     # --- for workers and timers
 
@@ -386,3 +397,14 @@ def _row(session: Session) -> SessionRow:
         seq=state.seq,
         updated=session.ledger.updated,
     )
+
+
+def _fitting(items: Iterable[Message | SessionRow]) -> int:
+    """How many of them, from the first, make a page."""
+    count = size = 0
+    for item in items:
+        size += len(encode(item))
+        if count and size > PAGE_BYTES:
+            break
+        count += 1
+    return count

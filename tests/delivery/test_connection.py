@@ -9,6 +9,7 @@ import pytest
 from gateway.auth import Grant
 from gateway.broker.memory import MemoryBroker
 from gateway.delivery.connection import Connection
+from gateway.delivery.outbox import CONTROL_LIMIT_FRAMES
 from gateway.errors import BrokerUnavailable
 from gateway.settings import Settings
 from protocol.values import Principal
@@ -561,11 +562,70 @@ async def test_pongs_and_pings_need_no_answer_but_a_pong(inside: InProcess) -> N
 async def test_answers_that_nobody_takes_end_the_connection(inside: InProcess) -> None:
     async with connected(inside) as page:
         page.block()
-        for _ in range(4):
-            page.say("\n".join(['{"type":"' + "x" * 50 + '"}'] * 90))
-        await inside.create("s_1")
         (connection,) = inside.delivery.roster._members
         assert isinstance(connection, Connection)
-        for _ in range(30):
-            connection._send(b'"' + b"x" * 100_000 + b'"')
+        for _ in range(CONTROL_LIMIT_FRAMES):
+            connection._send(b'{"type":"pong"}')
+        assert page.closed is None
+        connection._send(b'{"type":"pong"}')
         assert page.closed == 4458
+
+
+async def send(page: MemoryPeer, command: str, session: str, text: str) -> None:
+    """A message without a run."""
+    page.say(
+        {"type": "message.send", "id": command, "session": session, "content": text, "start": False}
+    )
+    await page.get("ok", id=command)
+
+
+async def test_large_answers_end_no_connection(inside: InProcess) -> None:
+    """A page is as large as it is, and what it waits for it may wait for."""
+    async with connected(inside) as page:
+        await inside.create("s_1")
+        for n in range(4):
+            await send(page, f"k_sent_{n}", "s_1", "x" * 900_000)
+        page.block()
+        for n in range(8):
+            page.say({"type": "session.messages", "id": f"k_{n}", "session": "s_1"})
+        page.say({"type": "session.messages", "id": "k_none", "session": "s_none"})
+        await asyncio.sleep(0)
+        page.unblock()
+        for n in range(8):
+            answer = await page.get("ok", id=f"k_{n}")
+            assert (len(answer["messages"]), answer["more"]) == (1, True)
+        assert (await page.get("error", id="k_none"))["code"] == "session.not_found"
+        assert page.closed is None
+
+
+async def test_the_states_of_a_hello_end_no_connection(
+    inside: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"s_{n}" for n in range(20)]
+    async with connected(inside) as page:
+        for name in names:
+            await inside.create(name)
+            await send(page, f"k_{name}", name, "x" * 200_000)
+    look, looked, all_look = inside.delivery.store.look, list[str](), asyncio.Event()
+
+    async def look_together(session: str, grant: Grant) -> Any:
+        looked.append(session)
+        if len(looked) == len(names):
+            all_look.set()
+        await all_look.wait()
+        return await look(session, grant)
+
+    monkeypatch.setattr(inside.delivery.store, "look", look_together)
+    async with connected(inside, hello={}) as page:
+        page.block()
+        page.say({"type": "hello", "sessions": [{"session": name} for name in names]})
+        await all_look.wait()
+        page.say({"type": "ping"})
+        (connection,) = inside.delivery.roster._members
+        assert isinstance(connection, Connection)
+        await eventually(lambda: len(connection._subscriptions or ()) == len(names))
+        page.unblock()
+        for name in names:
+            await page.get("subscribed", session=name)
+        await page.get("pong")
+        assert page.closed is None

@@ -6,7 +6,7 @@ import json
 from gateway.delivery.feed import Feed
 from gateway.delivery.outbox import (
     CONTROL_BYTES,
-    CONTROL_LIMIT_BYTES,
+    CONTROL_LIMIT_FRAMES,
     MESSAGE_BYTES,
     TURN_BYTES,
     Outbox,
@@ -115,7 +115,9 @@ async def test_answers_wait_for_room() -> None:
         assert not waiting.done()
         line.outbox.take()
     assert not line.outbox.overflowing
-    line.outbox.control(b" " * (CONTROL_LIMIT_BYTES + 1))
+    for _ in range(CONTROL_LIMIT_FRAMES + 1):
+        assert not line.outbox.overflowing
+        line.outbox.control(b"{}")
     assert line.outbox.overflowing
     line.outbox.close()
     await line.outbox.room()

@@ -10,7 +10,7 @@ from gateway.sessions.access import not_found, owner_key
 from gateway.sessions.draft import Origin, Rules
 from gateway.sessions.ids import derived_id
 from gateway.sessions.loading import Snapshots
-from gateway.sessions.store import MAX_TRIES, Store
+from gateway.sessions.store import MAX_TRIES, PAGE_BYTES, Store
 from protocol import commands as cmd
 from protocol import events as ev
 from protocol.errors import ProtocolError
@@ -320,6 +320,31 @@ async def test_messages_are_paged_backwards(store: Store) -> None:
     with pytest.raises(ProtocolError) as error:
         await store.messages(name, DEV, "m_none", 3)
     assert error.value.code == "message.unknown"
+
+
+async def test_a_page_of_large_messages_is_shorter(store: Store) -> None:
+    name = await created(store)
+    sizes = (10, PAGE_BYTES, PAGE_BYTES // 2, PAGE_BYTES // 4)
+    ids = [(await send(store, name, "x" * size, start=False)).message for size in sizes]
+    pages = list[tuple[list[str], bool]]()
+    before = None
+    while not pages or pages[-1][1]:
+        page, _, more = await store.messages(name, DEV, before, 50)
+        pages.append(([m.id for m in page], more))
+        before = page[0].id
+    assert pages == [(ids[2:], True), (ids[1:2], True), (ids[:1], False)]
+
+
+async def test_a_page_of_large_sessions_is_shorter(store: Store) -> None:
+    who = origin(subject=command_id())
+    names = [await created(store, subject=who.principal.subject) for _ in range(6)]
+    for name in names:
+        update = cmd.SessionUpdate(id="k_1", session=name, metadata={"x": "x" * 60_000})
+        await store.submit(update, who)
+    page, more = await store.sessions(who.grant, 50, None)
+    rest, end = await store.sessions(who.grant, 50, page[-1].session)
+    assert {r.session for r in page + rest} == set(names)
+    assert (len(page), more, len(rest), end) == (4, True, 2, False)
 
 
 async def test_sessions_are_listed_with_what_they_do(store: Store) -> None:
