@@ -23,6 +23,9 @@ KEPT_S = 24 * 3600.0
 LOOKED_S = 10
 """How long a subject's full set of busy sessions is believed before somebody looks again."""
 
+READ_BYTES = 256 * 1024
+"""One answer of `read` ends with the event that makes it larger."""
+
 Share = Literal["read", "act"]
 """What another principal may do in a session: see it, or take part in it."""
 
@@ -245,8 +248,9 @@ class Broker(Protocol):
     async def read(
         self, session: str, after: int, limit: int, *, epoch: str = ""
     ) -> Sequence[tuple[int, bytes]]:
-        """About `limit` events after seq `after`, in order; fewer only if there are no more.
+        """About `limit` events after seq `after`, in order.
 
+        Fewer if there are no more, or if they fill `READ_BYTES`; none only if there are none.
         Raises `SessionMissing`, `EpochChanged` if an `epoch` is given and the log is of another,
         `Trimmed` if event `after + 1` existed and is no longer kept. Of a deleted session the
         events of its last append are kept for 24 h.

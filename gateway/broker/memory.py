@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from gateway.broker.base import (
     KEPT_S,
     LOOKED_S,
+    READ_BYTES,
     Answered,
     Append,
     Asker,
@@ -213,8 +214,14 @@ class MemoryBroker:
             raise EpochChanged(found.epoch)
         if after < found.trimmed:
             raise Trimmed
-        start = after - found.trimmed
-        return list(enumerate(found.events[start : start + limit], after + 1))
+        start, size = after - found.trimmed, 0
+        events: list[tuple[int, bytes]] = []
+        for event in enumerate(found.events[start : start + limit], after + 1):
+            events.append(event)
+            size += len(event[1])
+            if size > READ_BYTES:
+                break
+        return events
 
     async def heads(self, sessions: Sequence[str]) -> Sequence[Head | None]:
         self._expire()

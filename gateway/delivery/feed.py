@@ -28,6 +28,7 @@ RUN = b'{"type":"run.'
 WORK_BEGINS = (b"started", b"retrying", b"resumed")
 WORK_ENDS = (b"completed", b"failed", b"cancelled")
 MAX_CALL_NAMES = 4096
+MAX_VIEWS = 64
 CHUNK_EVENTS = 64
 CHUNK_BYTES = 64 * 1024
 LOST = "-"
@@ -362,6 +363,8 @@ class Feed:
             frames = self._newest(cursor)
             chunk = None if frames is None else self._filtered(cursor, frames, view)
             if chunk is not None:
+                if len(self._seen) >= MAX_VIEWS:  # subscribers name their tools as they like
+                    self._seen.clear()
                 self._seen[key] = chunk
         return chunk
 

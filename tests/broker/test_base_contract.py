@@ -435,6 +435,19 @@ class TestRead:
         assert [seq for seq, _ in found] == list(range(1, 300))
         assert found[5] == (6, b"6")
 
+    async def test_pages_of_large_events(self, broker: Broker) -> None:
+        session = await make(broker)
+        for _ in range(5):
+            await session.append("x" * 100_000, "y" * 100_000)
+        sizes: list[int] = []
+        after = 1
+        while page := await broker.read(session.id, after, 1000):
+            assert page[0][0] == after + 1
+            after = page[-1][0]
+            sizes.append(len(page))
+        assert sum(sizes) == 10
+        assert max(sizes) <= 4, "an append is read whole"
+
     async def test_from_within_an_append(self, broker: Broker) -> None:
         session = await make(broker, "1", "2", "3", "4")
         assert list(await broker.read(session.id, 2, 10)) == [(3, b"3"), (4, b"4")]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.broker.base import News
-from gateway.delivery.feed import MAX_CALL_NAMES, CallNames, Entry, Feed
+from gateway.delivery.feed import MAX_CALL_NAMES, MAX_VIEWS, CallNames, Entry, Feed
 from protocol import events as ev
 from protocol.codec import encode
 from protocol.detail import View
@@ -285,6 +285,14 @@ def test_calls_are_known_from_state_and_from_events() -> None:
     done = Entry("s_1", 6, encode(ev.ToolCallCompleted(time=TIME, call="c_2", output=1)))
     assert done.seen(View("answer", ["write"]), calls) == done.frame
     assert done.seen(View("answer", ["read"]), calls) == b""
+
+
+def test_what_was_made_for_views_is_bounded() -> None:
+    feed = positioned()
+    for n in range(3 * MAX_VIEWS):
+        feed.accept(news(n + 1, 1))
+        assert feed.chunk(n, View("answer", [f"tool_{n}"])) is not None
+        assert len(feed._seen) <= MAX_VIEWS
 
 
 def test_call_names_are_bounded() -> None:

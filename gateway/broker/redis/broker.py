@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from gateway.broker.base import (
     LOOKED_S,
+    READ_BYTES,
     Answered,
     Append,
     Asker,
@@ -228,7 +229,7 @@ class RedisBroker:
         self, session: str, after: int, limit: int, *, epoch: str = ""
     ) -> Sequence[tuple[int, bytes]]:
         reply = await self._client.run(
-            "read", layout.session_keys(session), (*_named(session), after, limit, epoch)
+            "read", layout.session_keys(session), (*_named(session), after, limit, epoch, READ_BYTES)
         )
         echoed, entries = replies.accepted(reply)
         replies.same_session(session, echoed)

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- needs session.lua
--- KEYS: meta, log, snap, timers; ARGV: base, session, after, limit, epoch
+-- KEYS: meta, log, snap, timers; ARGV: base, session, after, limit, epoch, most_bytes
 local base, session, after, limit = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local most_bytes = tonumber(ARGV[6])
 
 local s = open(base, session)
 if not s then
@@ -10,16 +11,17 @@ end
 if ARGV[5] ~= '' and ARGV[5] ~= s.epoch then
   return {'epoch', s.epoch}
 end
-local found, events, from = {}, 0, '(' .. ARGV[3] .. '-0'
-while events < limit do
+local found, events, bytes, from = {}, 0, 0, '(' .. ARGV[3] .. '-0'
+while events < limit and bytes <= most_bytes do
   local entries = redis.call('XRANGE', s.log, from, '+', 'COUNT', math.min(limit - events, 64))
   for _, entry in ipairs(entries) do
-    if events >= limit then
+    if events >= limit or bytes > most_bytes then
       break
     end
     found[#found + 1] = entry
     local first, count = tonumber(entry[2][2]), tonumber(entry[2][4])
     events = events + count - math.max(0, after + 1 - first)
+    bytes = bytes + #entry[2][6]
   end
   if #entries == 0 then
     break
