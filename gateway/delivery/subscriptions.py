@@ -250,6 +250,8 @@ class Subscriptions:
     def allow(self, grant: Grant) -> None:
         """A newer token: what sees more than it allows begins anew with less, or ends."""
         self.grant = grant
+        for session in self._places - self._all.keys():
+            self.look_again(session)
         for session, subscription in self._all.items():
             self._doubt(subscription)
             view = subscription.view
@@ -258,9 +260,13 @@ class Subscriptions:
                 self._work(session, partial(self._fetch, subscription, self._begin_anew))
 
     def look_again(self, session: str) -> None:
-        """Perhaps it may not be seen any more."""
+        """Perhaps it may not be seen any more; what begins just now is looked at when it has."""
+        if session in self._places:
+            self._work(session, partial(self._look, session))
+
+    async def _look(self, session: str) -> None:
         if (subscription := self._all.get(session)) is not None:
-            self._work(session, partial(self._fetch, subscription, self._look_again))
+            await self._fetch(subscription, self._look_again)
 
     def _doubt(self, subscription: Subscription) -> None:
         """Looks again where something may have changed: a share, or what the grant allows."""

@@ -3,6 +3,7 @@
 What they do when all is well is told by `test_connection`.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -170,6 +171,48 @@ async def test_who_was_let_in_by_a_share_looks_again_in_time() -> None:
             await owner.get("message.delta")
             assert not guest.find("message.delta")
             assert not owner.find("error")
+
+
+class Slow(MemoryBroker):
+    """Reading its log takes until `go_on`; `begun` says that somebody reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def read(
+        self, session: str, after: int, limit: int, *, epoch: str = ""
+    ) -> Sequence[tuple[int, bytes]]:
+        self.begun.set()
+        await self.go_on.wait()
+        return await super().read(session, after, limit, epoch=epoch)
+
+
+@pytest.mark.parametrize("taken", ["share", "token"])
+async def test_what_is_taken_back_while_a_subscription_begins_ends_it(taken: str) -> None:
+    broker = Slow()
+    async with in_process(auth=Anyone(), broker=broker) as inside:
+        await inside.create("s_1")
+        await inside.append("s_1", delta("a"))
+        store = inside.delivery.store
+        await store.sharing.set("s_1", OWNER, "eve", "act")
+        who = "eve" if taken == "share" else "dev"
+        async with connected(inside, hello={"token": who}) as page:
+            page.say({"type": "session.subscribe", "id": "k_1", "session": "s_1", "after": 0})
+            await broker.begun.wait()
+            if taken == "share":
+                await store.sharing.set("s_1", OWNER, "eve", None)
+                await inside.delivery.control.look_again("s_1")
+            else:
+                page.say({"type": "auth.refresh", "id": "k_2", "token": "dev/s_2"})
+                await page.get("ok", id="k_2")
+            await asyncio.sleep(0)  # the word is heard
+            broker.go_on.set()
+            assert (await page.get("error"))["code"] == "session.not_found"
+            await inside.append("s_1", delta("secret"))
+            page.say({"type": "ping"})
+            await page.get("pong")
+            assert not page.find("message.delta", delta="secret")
 
 
 async def test_a_newer_token_that_is_not_for_a_session_ends_its_subscription() -> None:

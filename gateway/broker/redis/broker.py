@@ -229,7 +229,9 @@ class RedisBroker:
         self, session: str, after: int, limit: int, *, epoch: str = ""
     ) -> Sequence[tuple[int, bytes]]:
         reply = await self._client.run(
-            "read", layout.session_keys(session), (*_named(session), after, limit, epoch, READ_BYTES)
+            "read",
+            layout.session_keys(session),
+            (*_named(session), after, limit, epoch, READ_BYTES),
         )
         echoed, entries = replies.accepted(reply)
         replies.same_session(session, echoed)
