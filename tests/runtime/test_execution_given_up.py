@@ -215,7 +215,8 @@ async def test_handed_over_while_it_starts_a_child_that_nobody_will_find() -> No
     async def start_child(*given: Any) -> tuple[str, str]:
         started = await start(*given)
         made.append(started[0])
-        return await asyncio.Event().wait() or started
+        await asyncio.Event().wait()
+        return started
 
     stage.store.start_child = start_child  # type: ignore[method-assign]  # to act in its middle
     await stage.create("parent")
