@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypedDict, Unpack, overloa
 from msgspec import Struct, convert
 
 from gateway.client.errors import GatewayError, usage
-from gateway.client.session import Sent, Session, Started
+from gateway.client.session import Sent, Session, Started, reached
 from gateway.client.stream import EventStream, StateReset
 from gateway.client.tool import ClientTool
 from protocol.events import Event, ToolCallRequested
@@ -188,7 +188,8 @@ class AsyncAgent:
         """Answer a pending call; the reply that the run comes to then."""
         session = await self.session()
         await session.submit_tool_result(call, output, error=error)
-        await session.wait_until(lambda state: _closed(state, call))
+        epoch = session.state.epoch
+        await session.wait_until(lambda state: _closed(state, call) or state.epoch != epoch)
         return await self._go_on(session)
 
     async def approve(self, approval: str, **options: Any) -> Reply:
@@ -216,9 +217,11 @@ class AsyncAgent:
             usage("The configuration names the session: delete that, or leave the name out.")
 
     async def _decided(self, session: Session, approval: str) -> Reply:
+        epoch = session.state.epoch
+
         def decided(state: State) -> bool:
             known = state.approvals.get(approval)
-            return known is None or known.decision is not None
+            return known is None or known.decision is not None or state.epoch != epoch
 
         await session.wait_until(decided)
         return await self._go_on(session)
@@ -242,7 +245,7 @@ async def _follow(
     run = sent.run
     if run is None:
         usage("The message started no run.")
-    await session.wait_until(lambda state: state.seq >= sent.seq)
+    await session.wait_until(lambda state: reached(state, sent))
     reply = _reply(session, sent, run)
     if reply.text or reply.done:
         yield reply

@@ -122,6 +122,7 @@ class Connection(Lifeline):
         for one in self._known():
             asked, wishes = greeted.get(one.session, (None, None))
             if asked is one and wishes is one.wishes:
+                one.outdated = False
                 one.await_answer(HELLO)
             else:
                 one.outdated = one.session in greeted
@@ -201,6 +202,7 @@ class Connection(Lifeline):
         if subscription is None:
             subscription = Subscription(taken.session, taken.wishes, taken.after)
             self.subscriptions[taken.session] = subscription
+        subscription.after = taken.after or subscription.after
         subscription.change(taken.wishes)
         if self.current is not None:
             self._subscribe(subscription)
@@ -245,7 +247,9 @@ class Connection(Lifeline):
             # a draining replica: the command stays and goes to the one we move to
             if frame.code != "server.draining":
                 self._answer(frame.id, line)
-        elif subscription is not None and subscription.awaiting == (frame.id or HELLO):
+        elif subscription is not None and (
+            subscription.awaiting == (frame.id or HELLO) or _ends(frame, subscription)
+        ):
             self._refuse(subscription, frame, line, now_ms)
         elif frame.id is None:
             self._effects.append(steps.Problem(line))
@@ -321,3 +325,9 @@ class Connection(Lifeline):
         "auth.expiring": _on_expiring,
         "goaway": _on_goaway,
     }
+
+
+def _ends(error: Control, subscription: Subscription) -> bool:
+    """Whether it is the news that the session is gone, or may not be seen any more."""
+    unasked = error.id is None and subscription.awaiting is None
+    return unasked and error.code == "session.not_found"

@@ -26,18 +26,23 @@ REMEMBERED_RUNS = 256
 
 
 class Sent(Struct, frozen=True):
-    """A stored message and the run that it started, or that it steers."""
+    """A stored message and the run that it started, or that it steers.
+
+    `seq` counts in `epoch`: in another one the message may be lost.
+    """
 
     message: str
     run: str | None
     seq: int
+    epoch: str | None = None
 
 
 class Started(Struct, frozen=True):
-    """A run that was queued."""
+    """A run that was queued; `seq` counts in `epoch`."""
 
     run: str
     seq: int
+    epoch: str | None = None
 
 
 class Port(Protocol):
@@ -53,6 +58,11 @@ class Port(Protocol):
     def leave(self, session: str) -> None:
         """Listen to the session no more."""
         ...
+
+
+def reached(state: State, sent: Sent | Started) -> bool:
+    """Whether what a command caused is in the state, or was: in another epoch it may be lost."""
+    return state.seq >= sent.seq or sent.epoch not in (None, state.epoch)
 
 
 def text_of(message: Message) -> str:
@@ -133,7 +143,8 @@ class Session:
     async def finished(self, sent: Sent | Started) -> Run | None:
         """Wait for the end of a run; None if it ended while its end could not be seen.
 
-        That is so when the gateway had to send the whole state, and another run came since.
+        That is so when the gateway had to send the whole state, and another run came since, or
+        the run was lost with the end of the log.
         """
         await self.wait_until(lambda _: self.is_over(sent))
         return self.ended(sent)
@@ -142,16 +153,16 @@ class Session:
         """Whether the run that a message started has ended."""
         if sent.run is None:
             usage("The message started no run.")
-        return self._is_over(self.state, sent.run, sent.seq)
+        return self._is_over(self.state, sent.run, sent)
 
     def ended(self, sent: Sent | Started) -> Run | None:
         """The run as it ended; None if it has not, or ended unseen."""
         return self._ended.get(sent.run or "")
 
-    def _is_over(self, state: State, run: str, seq: int) -> bool:
+    def _is_over(self, state: State, run: str, sent: Sent | Started) -> bool:
         if run in self._ended:
             return True
-        if state.seq < seq:
+        if not reached(state, sent):
             return False
         known = state.run_of(run)
         if known is not None and known.status in ("completed", "failed", "cancelled"):
@@ -186,12 +197,12 @@ class Session:
             after=after,
         )
         ok = await self._port.command(frame)
-        return Sent(ok.message or "", ok.run, ok.seq or 0)
+        return Sent(ok.message or "", ok.run, ok.seq or 0, self._epoch)
 
     async def run(self, value: Any = None, *, if_busy: IfBusy = "reject") -> Started:
         """Start a run without a message, with any JSON as its input."""
         ok = await self._port.command(cmd.RunStart(**self._head(), input=value, if_busy=if_busy))
-        return Started(ok.run or "", ok.seq or 0)
+        return Started(ok.run or "", ok.seq or 0, self._epoch)
 
     async def stop(self, run: str | None = None, *, reason: str | None = None) -> None:
         """Stop the live run, or the named one; nothing of it comes afterwards."""
@@ -252,6 +263,10 @@ class Session:
         if not self._closed:
             self._port.leave(self.id)
             self.end()
+
+    @property
+    def _epoch(self) -> str | None:
+        return None if self._state is None else self._state.epoch
 
     def _head(self) -> dict[str, Any]:
         return {"id": self._port.make_id("k"), "session": self.id}

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import pytest
 from websockets.asyncio.server import ServerConnection
 
+from gateway.client.agent import Reply
 from gateway.client.client import AsyncClient, Behaviour
 from gateway.client.errors import GatewayError
 from gateway.client.steps import StatusChanged
@@ -239,3 +240,62 @@ async def test_an_agent_opens_one_session_for_messages_that_come_together() -> N
             gateway.answers.put_nowait("accept")
         assert await first is await second
         assert len(gateway.asked) == 1
+
+
+class Storing:
+    """A gateway that stores messages, and says of them what the test wants."""
+
+    def __init__(self) -> None:
+        self.peer: ServerConnection | None = None
+        self.heard: list[str] = []
+
+    async def talk(self, peer: ServerConnection, frame: dict[str, Any]) -> None:
+        self.peer = peer
+        self.heard.append(frame["type"])
+        match frame["type"]:
+            case "hello":
+                await say(peer, WELCOME)
+            case "session.create":
+                await say(peer, {"type": "ok", "id": frame["id"], "session": frame["session"]})
+            case "session.subscribe":
+                await say(peer, subscribed(frame))
+            case "message.send":
+                stored = {"message": "m_1", "run": "r_1", "seq": 50}
+                await say(peer, {"type": "ok", "id": frame["id"], **stored})
+            case "session.list":
+                await say(peer, {"type": "ok", "id": frame["id"], "sessions": []})
+            case _:
+                pass
+
+    async def say(self, **frame: Any) -> None:
+        assert self.peer is not None
+        await say(self.peer, frame)
+
+
+async def test_a_session_that_the_gateway_takes_away_ends_who_waits() -> None:
+    gateway = Storing()
+    async with odd(gateway.talk) as url, AsyncClient(url) as client:
+        session = await client.session("s_1")
+        waiting = client.tasks.start(session.finished(await session.send("Hi")), awaited=True)
+        events = session.events()
+        gone = {"code": "session.not_found", "message": "No.", "retryable": False}
+        await gateway.say(type="error", session="s_1", **gone)
+        for ended in (waiting, anext(events)):
+            with pytest.raises(GatewayError) as refused:
+                await ended
+            assert refused.value.code == "session.not_found"
+        assert (session.closed, client.sessions) == (True, {})
+
+
+async def test_a_turn_that_was_lost_with_the_end_of_the_log_is_done() -> None:
+    gateway = Storing()
+    async with odd(gateway.talk) as url, AsyncClient(url) as client:
+        agent = client.agent("echo")
+        session = await agent.session()
+        reply = client.tasks.start(anext(agent.turn("Hi")), awaited=True)
+        await eventually(lambda: "message.send" in gateway.heard)
+        await client.list_sessions()  # the message was answered before
+        place = {"epoch": "e_2", "seq": 45}
+        lost = subscribed({"id": None, "session": session.id}, **place)
+        await gateway.say(**{**lost, **place})
+        assert await reply == Reply("", True, None)

@@ -105,6 +105,22 @@ async def test_a_run_whose_end_was_not_seen_is_over_all_the_same() -> None:
         session.is_over(Sent("m_1", None, 2))
 
 
+async def test_a_run_that_was_lost_with_the_end_of_the_log_is_over() -> None:
+    session = opened(seq=45)
+    sent = Sent("m_1", "r_1", 50, "e_1")
+    assert not session.is_over(sent)
+    session.reset(msgspec.json.encode(State(session="s_1", seq=45, epoch="e_2")), "full")
+    assert await session.finished(sent) is None
+
+
+async def test_what_was_answered_is_in_the_epoch_of_its_moment() -> None:
+    session = opened()
+    assert ((await session.send("Hi")).epoch, (await session.run()).epoch) == ("e_1", "e_1")
+    session.reset(msgspec.json.encode(State(session="s_1", epoch="e_2")), "full")
+    assert (await session.run()).epoch == "e_2"
+    assert (await Session("s_1", Port()).run()).epoch is None
+
+
 async def test_a_whole_state_reaches_the_readers() -> None:
     session = opened()
     events = session.events()

@@ -7,6 +7,7 @@
 import { deadline, limited } from './abort.js';
 import { GatewayError } from './errors.js';
 import { Mailbox } from './mailbox.js';
+import { reached } from './outcomes.js';
 import { Turn } from './turn.js';
 
 /** @typedef {import('./session.js').Session} Session */
@@ -51,7 +52,7 @@ export class Agent {
   #session = null;
   /** @type {Promise<unknown>} */
   #created = Promise.resolve();
-  /** @type {{message?: string, run: string, seq: number} | null} */
+  /** @type {(import('./outcomes.js').Launched & {message?: string, run: string}) | null} */
   #current = null;
   /** @type {Set<string>} calls whose result is under way */
   #answered = new Set();
@@ -128,7 +129,7 @@ export class Agent {
     this.#answered.add(call);
     const submitted = this.session.submitToolResult(call, output, options);
     submitted.catch(() => this.#answered.delete(call));
-    return this.#goOn(submitted, options);
+    return this.#goOn(submitted, options, call);
   }
 
   /**
@@ -191,9 +192,10 @@ export class Agent {
       const sending = session.send(content, { ...fields, signal });
       sending.catch(() => {});
       await limited(created, { signal }, this.client.clock);
-      const { run, message, seq } = await sending;
+      const sent = await sending;
+      const { run } = sent;
       if (!run) throw new GatewayError('client.usage', 'The message started no run.');
-      this.#current = { run, message, seq };
+      this.#current = { ...sent, run };
       return await new Turn(session, this.#current, callbacks, this.#answered).follow(signal);
     } finally {
       release();
@@ -203,17 +205,20 @@ export class Agent {
   /**
    * @param {Promise<import('./types.js').AnyFrame>} answered
    * @param {Limits} limits
+   * @param {string} [call] whose result it is
    * @returns {Promise<Reply>}
    */
-  #goOn(answered, limits) {
+  #goOn(answered, limits, call) {
     const { session } = this;
     const launched = this.#current;
     const { signal, release } = deadline(limits, this.client.clock);
     const follow = async () => {
       try {
         const { seq } = await answered;
+        const { epoch } = session.state ?? {};
         if (!launched) throw new GatewayError('client.usage', 'Nothing was sent yet.');
-        await session.waitUntil((state) => state.seq >= seq, { signal });
+        await session.waitUntil((state) => reached({ seq, epoch }, state), { signal });
+        if (call) this.#answered.delete(call);
         return await new Turn(session, launched, {}, this.#answered).follow(signal);
       } finally {
         release();

@@ -333,11 +333,24 @@ export class GatewayClient {
         this.welcome = effect.frame;
         return undefined;
       case 'status':
+        this.#suspend(effect);
         this.connection = effect;
         return tellAll(this.#listeners, this.clock, effect);
       case 'problem':
         return tellAll(this.#problemListeners, this.clock, GatewayError.fromFrame(effect.frame));
     }
+  }
+
+  /**
+   * Nobody waits for a client that is closed; its sessions go on when it connects again.
+   * @param {ConnectionStatus} next
+   */
+  #suspend({ status, code, reason }) {
+    const closed = status === 'closed';
+    if (closed === (this.status === 'closed')) return;
+    const text = `The client is closed: ${code} ${reason}`.trimEnd();
+    const error = closed ? new GatewayError('client.closed', text) : null;
+    for (const session of this.sessions.values()) session.suspend(error);
   }
 
   /**

@@ -29,8 +29,11 @@ import { unseen } from './outgoing.js';
 
 /** @typedef {SendFields & Limits} SendOptions */
 
-/** @typedef {{type: 'ok', message: string, run?: string, seq: number} & AnyFrame} Sent */
-/** @typedef {{type: 'ok', run: string, seq: number} & AnyFrame} Started */
+/** @typedef {Record<string, any> & {content: string | import('./types.js').Part[], message: string}} MessageFields */
+
+/** @typedef {import('./outcomes.js').Stored} Stored */
+/** @typedef {{type: 'ok', message: string, run?: string} & Stored & AnyFrame} Sent */
+/** @typedef {{type: 'ok', run: string} & Stored & AnyFrame} Started */
 
 /** @abstract */
 export class SessionCommands {
@@ -89,7 +92,7 @@ export class SessionCommands {
   resend(message) {
     const found = this.outgoing.find((one) => one.message.id === message);
     if (!found) return Promise.reject(unknown(message));
-    return found.again();
+    return this.#post(found.fields);
   }
 
   /**
@@ -102,6 +105,15 @@ export class SessionCommands {
   }
 
   /**
+   * Take over the refused messages of a handle that is closed.
+   * @param {SessionCommands} other
+   * @internal
+   */
+  adopt(other) {
+    for (const one of other.outgoing) if (one.message.status === 'refused') this.#show(one);
+  }
+
+  /**
    * Start a run without a message.
    * @param {unknown} [input] any JSON
    * @param {{if_busy?: IfBusy, after?: string} & Limits} [options]
@@ -109,7 +121,8 @@ export class SessionCommands {
    */
   run(input, options = {}) {
     const given = input === undefined || input === null ? {} : { input };
-    return /** @type {Promise<Started>} */ (this.command('run.start', { ...given, ...options }));
+    const started = this.#stored(this.command('run.start', { ...given, ...options }));
+    return /** @type {Promise<Started>} */ (started);
   }
 
   /**
@@ -224,7 +237,7 @@ export class SessionCommands {
   }
 
   /**
-   * @param {Record<string, any> & {content: string | import('./types.js').Part[], message: string}} fields
+   * @param {MessageFields} fields
    * @returns {Promise<Sent>}
    */
   async #post(fields) {
@@ -238,15 +251,28 @@ export class SessionCommands {
       parts: typeof content === 'string' ? textParts(content) : content,
       ...(metadata ? { metadata } : {}),
     };
-    const again = () => this.#post(fields);
-    this.#show({ message, after, again });
+    this.#show({ message, after, fields });
     try {
-      return /** @type {Sent} */ (await this.command('message.send', fields));
+      const sent = /** @type {Sent} */ (await this.#stored(this.command('message.send', fields)));
+      this.outgoing = this.outgoing.map((one) =>
+        one.message.id === id ? { ...one, stored: sent } : one,
+      );
+      this.notify();
+      return sent;
     } catch (error) {
       const refused = /** @type {GatewayError} */ (error);
-      this.#show({ message: { ...message, status: 'refused', error: refused }, after, again });
+      this.#show({ message: { ...message, status: 'refused', error: refused }, after, fields });
       throw error;
     }
+  }
+
+  /**
+   * Its `ok`, with the epoch in which its seq counts.
+   * @param {Promise<AnyFrame>} answered
+   */
+  async #stored(answered) {
+    const ok = await answered;
+    return { ...ok, epoch: this.state?.epoch };
   }
 
   /**

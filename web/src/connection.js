@@ -133,6 +133,7 @@ export class Connection extends Lifeline {
     for (const one of this.known()) {
       const wish = greeted.get(one.session);
       if (wish?.asked === one && wish.options === one.options) {
+        one.outdated = false;
         one.expect(HELLO);
         continue;
       }
@@ -265,6 +266,7 @@ const INPUTS = {
   subscribe(machine, { session, options, after }) {
     const old = machine.subscriptions.get(session);
     const subscription = old ?? new Subscription(session, options, after);
+    subscription.after = after ?? subscription.after;
     subscription.change(options);
     machine.subscriptions.set(session, subscription);
     if (machine.current !== null) machine.subscribe(subscription);
@@ -293,7 +295,10 @@ const FRAMES = {
     if (frame.id !== undefined && machine.pending.has(frame.id)) {
       // A draining replica: the command stays and goes to the one we move to.
       if (frame.code !== 'server.draining') machine.answer(frame);
-    } else if (subscription && subscription.awaiting === (frame.id ?? HELLO)) {
+    } else if (
+      subscription &&
+      (subscription.awaiting === (frame.id ?? HELLO) || ends(frame, subscription))
+    ) {
       machine.refuse(subscription, frame, now);
     } else if (frame.id === undefined) {
       machine.effects.push({ type: 'problem', frame });
@@ -333,6 +338,15 @@ const FRAMES = {
     if (machine.next === null) machine.moveAt = now + frame.reconnect_after_ms;
   },
 };
+
+/**
+ * Whether it is the news that the session is gone, or may not be seen any more.
+ * @param {AnyFrame} error
+ * @param {Subscription} subscription
+ */
+function ends({ id, code }, { awaiting }) {
+  return id === undefined && awaiting === null && code === 'session.not_found';
+}
 
 /**
  * @param {string} line

@@ -32,6 +32,16 @@ export class SessionHearing extends SessionCommands {
   /** @type {Set<() => void>} */
   #watchers = new Set();
   #changing = false;
+  /** @type {GatewayError | null} why the client is closed, until it connects again */
+  #away = null;
+
+  /**
+   * Why nothing more is heard of it; null while something may come.
+   * @internal
+   */
+  get silence() {
+    return this.status === 'closed' ? (this.error ?? closed(this.id)) : this.#away;
+  }
 
   /**
    * Hear of every event at once, with the state after it.
@@ -97,7 +107,7 @@ export class SessionHearing extends SessionCommands {
     this.#streams.add(stream);
     let leave = () => {};
     leave = onAbort(signal, (reason) => stream.abort(reason));
-    if (this.status === 'closed') stream.end(this.error ?? undefined);
+    if (this.silence) stream.end(this.error ?? this.#away ?? undefined);
     return stream;
   }
 
@@ -115,7 +125,8 @@ export class SessionHearing extends SessionCommands {
   }
 
   /**
-   * Wait until the state fulfils a condition. Rejects when the session is closed before.
+   * Wait until the state fulfils a condition. Rejects when the session, or the client, is closed
+   * before.
    * @param {(state: SessionState) => boolean} condition
    * @param {Limits} [limits]
    * @returns {Promise<SessionState>}
@@ -127,7 +138,7 @@ export class SessionHearing extends SessionCommands {
     const fulfilled = new Promise((resolve, reject) => {
       look = () => {
         if (this.state && condition(this.state)) resolve(this.state);
-        else if (this.status === 'closed') reject(this.error ?? closed(this.id));
+        else if (this.silence) reject(this.silence);
       };
       this.#watchers.add(look);
       look();
@@ -169,6 +180,17 @@ export class SessionHearing extends SessionCommands {
   finish(error) {
     for (const stream of this.#streams) stream.end(error ?? undefined);
     this.changed();
+  }
+
+  /**
+   * The client was closed: who waits hears of it, and the session goes on when it connects again;
+   * null: it has.
+   * @param {GatewayError | null} error
+   * @internal
+   */
+  suspend(error) {
+    this.#away = error;
+    if (error) this.finish(error);
   }
 
   /**

@@ -21,7 +21,7 @@ export class Older {
   }
 
   /**
-   * The message that the next page ends before.
+   * The message that the next page ends before; undefined: the page is the newest one.
    * @param {SessionState | null} state
    */
   before(state) {
@@ -30,7 +30,7 @@ export class Older {
 
   /**
    * @param {{messages: readonly Message[], more: boolean}} page
-   * @param {string} before where it was asked for
+   * @param {string | undefined} before where it was asked for
    * @param {SessionState | null} state
    */
   add(page, before, state) {
@@ -42,7 +42,14 @@ export class Older {
 
   /** @param {SessionState} state the newer one */
   keep(state) {
-    if (this.#joint === undefined || state.messages[0]?.id === this.#joint) return;
+    const [first] = state.messages;
+    if (this.#more === null || first?.id === this.#joint) return;
+    // Where the state had no message its first one comes after the newest page.
+    const next = this.#joint === undefined && state.messages.length === 1;
+    if (next && !this.messages.some(({ id }) => id === first.id)) {
+      this.#joint = first.id;
+      return;
+    }
     this.messages = [];
     this.#more = null;
     this.#joint = undefined;

@@ -6,11 +6,21 @@ const REMEMBERED = 256;
 
 /** @typedef {import('./types.js').Run} Run */
 /** @typedef {import('./types.js').SessionState} SessionState */
-/** @typedef {{run?: string, seq: number}} Launched what `send` or `run` resolved with */
+/** @typedef {{seq: number, epoch?: string}} Stored where a command was stored: `seq` counts in `epoch` */
+/** @typedef {{run?: string} & Stored} Launched what `send` or `run` resolved with */
 
 /** @param {Run} run */
 export function hasEnded({ status }) {
   return status === 'completed' || status === 'failed' || status === 'cancelled';
+}
+
+/**
+ * Whether what a command caused is in the state, or was: in another epoch it may be lost.
+ * @param {Stored} stored
+ * @param {SessionState} state
+ */
+export function reached({ seq, epoch }, state) {
+  return state.seq >= seq || (epoch !== undefined && epoch !== state.epoch);
 }
 
 export class Outcomes {
@@ -37,9 +47,10 @@ export class Outcomes {
    * @param {Launched} launched
    * @param {SessionState | null} state
    */
-  isOver({ run, seq }, state) {
+  isOver(launched, state) {
+    const { run } = launched;
     if (!run || this.#runs.has(run)) return true;
-    if (!state || state.seq < seq) return false;
+    if (!state || !reached(launched, state)) return false;
     if (state.run?.id === run) return hasEnded(state.run);
     return !state.queue.some(({ id }) => id === run);
   }

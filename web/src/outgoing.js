@@ -4,6 +4,8 @@
  * A message has its id from the moment it is sent, so it is known again when the state has it.
  */
 
+import { reached } from './outcomes.js';
+
 /** @typedef {import('./types.js').Message} Message */
 /** @typedef {import('./types.js').SessionState} SessionState */
 
@@ -17,11 +19,12 @@
  * @typedef {object} Outgoing
  * @property {ShownMessage} message
  * @property {string} [after] later messages will be gone
- * @property {() => Promise<any>} again sends it anew
+ * @property {import('./commands.js').MessageFields} fields it is sent with
+ * @property {import('./outcomes.js').Stored} [stored] the gateway has it
  */
 
 /**
- * Those that the state does not show.
+ * Those that the state does not show; one that it has had is no more under way.
  * @param {readonly Outgoing[]} outgoing
  * @param {SessionState | null} state
  */
@@ -29,7 +32,9 @@ export function unseen(outgoing, state) {
   if (!state || !outgoing.length) return outgoing;
   const shown = new Set(state.messages.map(({ id }) => id));
   for (const { trigger } of state.queue) if (trigger) shown.add(trigger);
-  const rest = outgoing.filter(({ message }) => !shown.has(message.id));
+  const rest = outgoing.filter(
+    ({ message, stored }) => !shown.has(message.id) && !(stored && reached(stored, state)),
+  );
   return rest.length < outgoing.length ? rest : outgoing;
 }
 

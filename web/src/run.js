@@ -193,9 +193,9 @@ class Teller {
       if (!this.#ended && run) this.put({ status: statusOf(run), ...ending(run) });
       stream.end();
       session.close();
-    } else if (session.status === 'closed') {
-      const text = `Session ${session.id} was closed.`;
-      stream.end(session.error ?? new GatewayError('client.closed', text));
+    } else if (session.silence) {
+      stream.end(session.silence);
+      session.close();
     }
   }
 }

@@ -157,6 +157,7 @@ export class Session extends SessionHearing {
    * @param {Limits} [limits]
    */
   useTools(tools, limits = {}) {
+    if (this.status === 'closed') return Promise.reject(this.silence);
     this.options = { ...this.options, tools };
     const changed = this.update({ tools: tools.map((tool) => wireTool(built(tool))), ...limits });
     this.open();
@@ -220,7 +221,7 @@ export class Session extends SessionHearing {
    */
   async loadOlder({ limit = PAGE, ...limits } = {}) {
     const before = this.#older.before(this.state);
-    if (before && this.#older.more(this.state)) {
+    if (this.#older.more(this.state)) {
       const page = await this.messages({ before, limit, ...limits });
       this.#older.add(/** @type {any} */ (page), before, this.state);
       this.notify();

@@ -47,7 +47,7 @@ export class Turn {
 
   /**
    * @param {Session} session
-   * @param {{message?: string, run: string, seq: number}} launched
+   * @param {import('./outcomes.js').Launched & {message?: string, run: string}} launched
    * @param {Callbacks} callbacks
    * @param {ReadonlySet<string>} [answered] calls whose result is under way
    */
@@ -102,10 +102,7 @@ export class Turn {
     if (reply.text !== this.#text || reply.done) onReply?.(reply);
     this.#text = reply.text;
     if (reply.done) this.resolve(reply);
-    else if (session.status === 'closed') {
-      const text = `Session ${session.id} was closed.`;
-      this.reject(session.error ?? new GatewayError('client.closed', text));
-    }
+    else if (session.silence) this.reject(session.silence);
   }
 
   #offer() {

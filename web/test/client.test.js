@@ -241,6 +241,51 @@ test('close refuses what has no answer, and connect starts anew', async () => {
   assert.equal(Line.opened.length, 2);
 });
 
+/**
+ * The gateway takes whatever was asked.
+ * @param {Line} line
+ */
+async function takes(line) {
+  for (const { type, id, session } of line.frames) {
+    if (type === 'session.subscribe') line.says(subscribed({ id, session }));
+    else if (id) line.says({ type: 'ok', id, session, message: 'm_1', run: 'r_1', seq: 3 });
+  }
+  await settled();
+}
+
+test('a final close ends every wait, and the session goes on when it connects again', async () => {
+  const { client, line } = await connect();
+  const session = client.session('s_1');
+  session.open();
+  const sent = session.send('hi');
+  await takes(line);
+  const events = session.events();
+  const waits = [session.finished(await sent), session.waitUntil(() => false), events.next()];
+  line.onclose({ code: 4403, reason: 'No.' });
+  const late = [session.waitUntil(() => false), session.events().next()];
+  const refused = { code: 'client.closed', message: 'The client is closed: 4403 No.' };
+  await Promise.all([...waits, ...late].map((wait) => assert.rejects(wait, refused)));
+  assert.equal(session.status, 'open');
+  client.connect();
+  await settled();
+  const next = Line.opened[1];
+  next.onopen();
+  next.says(WELCOME, subscribed({ recovered: true }), event(2, 'run.log'));
+  await session.waitUntil(({ seq }) => seq === 2);
+});
+
+test('a final close ends conversations and runs', async () => {
+  const { client, line } = await connect();
+  const reply = client.agent('echo').sendMessage('hi');
+  const started = client.run({ app: 'report' }, { stream: true });
+  await takes(line);
+  const stream = await started;
+  const waits = [reply, stream.next()];
+  line.onclose({ code: 4403, reason: '' });
+  await Promise.all(waits.map((wait) => assert.rejects(wait, { code: 'client.closed' })));
+  assert.equal(stream.session.status, 'closed');
+});
+
 test('a session that is closed gives way to a new handle', async () => {
   const { client, line } = await connect();
   const session = client.session('s_1');

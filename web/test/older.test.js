@@ -35,3 +35,24 @@ test('they go when the state begins elsewhere', () => {
   older.keep(STATE);
   assert.equal(older.more(null), false);
 });
+
+test('a state without messages begins after the newest page', () => {
+  const empty = stateOf({ more: true });
+  const loaded = () => {
+    const older = new Older();
+    assert.deepEqual([older.more(empty), older.before(empty)], [true, undefined]);
+    older.add({ messages: messages('m_4', 'm_5'), more: true }, undefined, empty);
+    older.keep({ ...empty, seq: 9 });
+    return older;
+  };
+  const older = loaded();
+  assert.equal(older.before(empty), 'm_4');
+  older.keep({ ...empty, messages: messages('m_6') });
+  older.keep({ ...empty, messages: messages('m_6', 'm_7') });
+  assert.deepEqual(older.messages, messages('m_4', 'm_5'));
+  for (const ids of [['m_5'], ['m_5', 'm_6']]) {
+    const other = loaded();
+    other.keep({ ...empty, messages: messages(...ids) });
+    assert.deepEqual(other.messages, []);
+  }
+});

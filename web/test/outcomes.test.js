@@ -20,6 +20,15 @@ test('a run is over when it ended, or when it is nowhere', () => {
   assert.equal(outcomes.isOver({ seq: 3 }, null), true);
 });
 
+test('in another epoch a run that is nowhere is over, whatever the seq', () => {
+  const outcomes = new Outcomes();
+  const launched = { ...LAUNCHED, seq: 50, epoch: 'e_1' };
+  assert.equal(outcomes.isOver(launched, stateOf({ seq: 45 })), false);
+  assert.equal(outcomes.isOver(launched, stateOf({ seq: 45, epoch: 'e_2' })), true);
+  const queue = [run('r_1', 'queued')];
+  assert.equal(outcomes.isOver(launched, stateOf({ seq: 45, epoch: 'e_2', queue })), false);
+});
+
 test('how it ended is remembered when another run came', () => {
   const outcomes = new Outcomes();
   const ended = run('r_1', 'completed');

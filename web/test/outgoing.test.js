@@ -11,7 +11,7 @@ function message(id, status = 'complete') {
 
 /** @param {string} id @param {string} [after] @param {string} [status] */
 function own(id, after, status = 'sending') {
-  return { message: message(id, status), after, again: async () => ({}) };
+  return { message: message(id, status), after, fields: { content: '', message: id } };
 }
 
 /** @param {readonly {id: string}[]} messages */
@@ -25,6 +25,13 @@ test('what the state has, as a message or in the queue, is not under way', () =>
   assert.equal(unseen(outgoing, null), outgoing);
   const other = [own('m_9')];
   assert.equal(unseen(other, state), other);
+});
+
+test('what was stored and is not in the state any more is not under way', () => {
+  const stored = { ...own('m_1'), stored: { seq: 50, epoch: 'e_1' } };
+  assert.equal(unseen([stored], stateOf({ seq: 49 })).length, 1);
+  assert.deepEqual(unseen([stored], stateOf({ seq: 50 })), []);
+  assert.deepEqual(unseen([stored], stateOf({ seq: 45, epoch: 'e_2' })), []);
 });
 
 test('older ones, the state, what waits, and what is under way', () => {

@@ -8,14 +8,17 @@ import { counting, event, ManualClock, stateOf } from './support.js';
 
 /** @typedef {import('../src/types.js').AnyFrame} AnyFrame */
 
-/** @param {import('../src/session.js').SessionOptions} [options] */
-function handle(options = {}) {
+/**
+ * @param {import('../src/session.js').SessionOptions} [options]
+ * @param {Record<string, unknown>} [answer] to every command
+ */
+function handle(options = {}, answer = {}) {
   /** @type {any[]} */
   const log = [];
   /** @param {AnyFrame} frame @returns {Promise<AnyFrame>} */
   const command = async (frame) => {
     log.push(frame);
-    return { type: 'ok', id: frame.id };
+    return { type: 'ok', id: frame.id, ...answer };
   };
   const makeId = counting();
   const clock = new ManualClock();
@@ -118,6 +121,45 @@ test('close unsubscribes once', () => {
   session.close();
   session.close();
   assert.deepEqual(log, [{ unsubscribe: 's_1' }]);
+});
+
+test('older messages than a state that holds none', async () => {
+  const page = [{ id: 'm_1', role: 'user', status: 'complete', time: '', parts: [] }];
+  const { session, log } = handle({}, { messages: page, more: false });
+  session.reset(stateOf({ more: true }), 'full');
+  assert.equal(await session.loadOlder(), false);
+  await session.loadOlder();
+  const asked = { type: 'session.messages', session: 's_1', before: undefined, limit: 50 };
+  assert.deepEqual(log, [asked]);
+  assert.deepEqual(session.getSnapshot().messages, page);
+});
+
+test('a closed handle stays closed, whatever its tools', async () => {
+  const { session, log } = handle();
+  session.refuse(new GatewayError('session.not_found', 'No.'));
+  await assert.rejects(session.useTools([TOOL]), { code: 'session.not_found' });
+  assert.deepEqual([session.status, log], ['closed', [{ unsubscribe: 's_1' }]]);
+});
+
+test('a message that was stored and never seen is not under way', async () => {
+  const { session } = handle({}, { message: 'm_1', run: 'r_1', seq: 3 });
+  session.reset(stateOf(), 'full');
+  const sent = await session.send('hi');
+  assert.deepEqual([sent.seq, sent.epoch], [3, 'e_1']);
+  assert.equal(session.getSnapshot().messages[0].status, 'sending');
+  session.reset(stateOf({ seq: 4 }), 'full');
+  assert.deepEqual(session.getSnapshot().messages, []);
+  await session.send('hi again');
+  assert.deepEqual([session.getSnapshot().messages, session.outgoing], [[], []]);
+});
+
+test('a run that was lost with the end of the log is over', async () => {
+  const { session } = handle({}, { run: 'r_1', seq: 50 });
+  session.reset(stateOf({ seq: 45 }), 'full');
+  const started = await session.run();
+  assert.equal(session.isOver(started), false);
+  session.reset(stateOf({ seq: 45, epoch: 'e_2' }), 'full');
+  assert.equal(await session.finished(started), null);
 });
 
 test('the snapshot is the same until something changed', () => {

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { weigh } from '../scripts/size.js';
 
 const WEB = fileURLToPath(new URL('..', import.meta.url));
-const CORE_BYTES = 16_500;
+const CORE_BYTES = 17_000;
 
 /** @param {string[]} args */
 function tsc(...args) {

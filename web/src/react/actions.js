@@ -106,7 +106,7 @@ export function actionsOf(chat) {
     /** @param {string} message a refused one */
     resendMessage(message) {
       chat.clearError();
-      return act((session) => session.resend(message));
+      return act(async () => chat.opened().resend(message));
     },
     /**
      * Take back a message that waits, or one that was refused.

@@ -59,6 +59,7 @@ import { shapeOf } from './config.js';
  */
 
 const GONE = new Set(['session.not_found', 'session.exists']);
+const RETRY_MS = 1_000;
 const NONE = /** @type {readonly any[]} */ (Object.freeze([]));
 
 /** @type {WeakMap<Session, Chat[]>} those that show a session, the newest last */
@@ -171,6 +172,11 @@ export class Chat {
     };
   }
 
+  /** The session, unless its handle is closed. */
+  get #live() {
+    return this.session?.status === 'closed' ? null : this.session;
+  }
+
   /**
    * The tools as they are now; the gateway hears of it when more than a handler changed.
    * @param {readonly ClientTool[]} tools
@@ -183,7 +189,8 @@ export class Chat {
     if (!other) return;
     this.#declared = [...this.#tools.values()].map((tool) => this.#handled(tool));
     offered.add(this.#declared);
-    if (this.session) void this.attempt(this.session.useTools(this.#declared));
+    const session = this.#live;
+    if (session) void this.attempt(session.useTools(this.#declared));
   }
 
   /**
@@ -192,10 +199,14 @@ export class Chat {
    */
   opened() {
     if (!this.started) throw new GatewayError('client.closed', 'This chat is not on the page.');
-    if (this.session && this.session.status !== 'closed') return this.session;
-    if (GONE.has(this.session?.error?.code ?? '')) this.#id = null;
+    if (this.#live) return this.#live;
+    const before = this.session;
+    // One that never was open may not have been made yet.
+    if (before?.state && GONE.has(before.error?.code ?? '')) this.#id = null;
     this.#close();
-    return this.#open(this.#id ?? this.client.makeId('s'));
+    const session = this.#open(this.#id ?? this.client.makeId('s'));
+    if (before) session.adopt(before);
+    return session;
   }
 
   /** Begin anew: the next message makes another session. */
@@ -275,8 +286,8 @@ export class Chat {
 
   /** Declare the tools of this chat; one without any leaves those of others that are shown. */
   #offer() {
-    const { session } = this;
-    if (!session || session.status === 'closed') return;
+    const session = this.#live;
+    if (!session) return;
     const { tools = NONE, anyTool } = session.options;
     const mine = this.#declared;
     const left = tools.length && offered.has(tools) && answering.get(session)?.length === 1;
@@ -297,10 +308,22 @@ export class Chat {
       const known = JSON.stringify(state.tools) === JSON.stringify(tools);
       if (tools.length && !known) await session.update({ tools });
     } catch (error) {
-      const gone = error instanceof GatewayError && GONE.has(error.code);
-      if (this.session === session && this.plan.persist && gone) this.reset();
-      else void this.attempt(Promise.reject(error));
+      const { code, retryable } = /** @type {GatewayError} */ (error);
+      if (this.session === session) {
+        if (retryable) return this.#createLater(session);
+        if (GONE.has(code)) this.#id = null;
+        if (GONE.has(code) && this.plan.persist) return this.reset();
+      }
+      void this.attempt(Promise.reject(error));
     }
+  }
+
+  /** @param {Session} session could not be made now, and may have been refused since */
+  #createLater(session) {
+    const { clock } = this.client;
+    const again = () => void (this.opened() === session && this.#create(session));
+    const timer = clock.setTimeout(again, RETRY_MS);
+    this.#leave.push(() => clock.clearTimeout(timer));
   }
 
   #close() {

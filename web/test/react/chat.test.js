@@ -5,6 +5,7 @@ import { GatewayClient } from '../../src/client.js';
 import { Chat } from '../../src/react/chat.js';
 import { planOf } from '../../src/react/config.js';
 import { Holds } from '../../src/react/holds.js';
+import { ManualClock } from '../support.js';
 import { Line, welcomed } from './line.js';
 
 /** @type {(() => void)[]} what ends with the file, also when a test fails */
@@ -283,6 +284,99 @@ test('the newest chat of a session executes its tools, and the one before when i
   assert.equal(line.last('session.update').tools.length, 1);
   await call('look');
   assert.deepEqual(called, ['look by second', 'write by second', 'look by first']);
+});
+
+const UNAVAILABLE = { code: 'broker.unavailable', message: 'Away.', retryable: true };
+const NOT_FOUND = { code: 'session.not_found', message: 'No.', retryable: false };
+
+/** A chat whose first message, and the session with it, was refused for the moment. */
+async function refused() {
+  const clock = new ManualClock();
+  const client = new GatewayClient({
+    ...{ url: 'http://gateway.test/', WebSocket: Line },
+    ...{ clock, random: () => 0.5 },
+  });
+  const { chat } = chatOf({}, { client, holds: new Holds() });
+  stops.push(chat.start());
+  await clock.advance(0);
+  const line = welcomed(client);
+  void chat.actions.sendMessage('Hi');
+  for (const type of ['session.create', 'session.subscribe', 'message.send']) {
+    const { id, session } = line.last(type);
+    line.say({ type: 'error', id, session, ...UNAVAILABLE });
+  }
+  await clock.advance(250);
+  assert.equal(line.all('session.subscribe').length, 2);
+  const { id, session } = line.last('session.subscribe');
+  /** @param {any} error the answer to the second try */
+  const answer = (error) => line.say({ type: 'error', id, session, ...error });
+  return { chat, clock, line, session, answer };
+}
+
+/**
+ * Its message is sent again, and taken.
+ * @param {Chat} chat
+ * @param {Line} line
+ */
+async function sentAgain(chat, line) {
+  const [{ id, status }] = chat.getSnapshot().messages;
+  assert.equal(status, 'refused');
+  const sending = chat.actions.resendMessage(id);
+  const sent = line.last('message.send');
+  assert.deepEqual([sent.message, sent.content], [id, 'Hi']);
+  line.say({ type: 'ok', id: sent.id, message: id, run: 'r', seq: 3 });
+  assert.ok(await sending);
+  return sent.session;
+}
+
+test('a session that cannot be made now is asked for again, and then takes its message', async () => {
+  const { chat, clock, line, session, answer } = await refused();
+  answer(UNAVAILABLE);
+  await clock.advance(750);
+  assert.deepEqual(
+    line.all('session.create').map((frame) => frame.session),
+    [session, session],
+  );
+  assert.equal(subscribed(line, chat), session);
+  await clock.advance(40);
+  assert.equal(await sentAgain(chat, line), session);
+  await clock.advance(5_000);
+  assert.equal(line.all('session.create').length, 2);
+});
+
+test('also where its subscription was refused meanwhile', async () => {
+  const { chat, clock, line, session, answer } = await refused();
+  answer(NOT_FOUND);
+  await clock.advance(1_000);
+  assert.equal(line.all('session.create').length, 2);
+  assert.equal(subscribed(line, chat), session);
+  await clock.advance(40);
+  assert.equal(await sentAgain(chat, line), session);
+});
+
+test('sent again by hand before, the message brings its session', async () => {
+  const { chat, clock, line, session, answer } = await refused();
+  answer(NOT_FOUND);
+  await clock.advance(40);
+  assert.equal(await sentAgain(chat, line), session);
+  assert.equal(subscribed(line, chat), session);
+  await clock.advance(5_000);
+  assert.equal(line.all('session.create').length, 2);
+});
+
+test('other tools bring no deleted session back; the next message makes another', async () => {
+  const { chat, line, stop, tell } = await talking();
+  const first = chat.getSnapshot().chatId;
+  await tell('session.deleted');
+  chat.useTools([{ name: 'look', parameters: { type: 'object' } }]);
+  await frame();
+  assert.equal(chat.session?.status, 'closed');
+  assert.equal(line.last('session.update'), undefined);
+  void chat.actions.sendMessage('x');
+  const { session } = line.last('session.create');
+  assert.notEqual(session, first);
+  assert.equal(line.last('message.send').session, session);
+  stop();
 });
 
 test('a chat that is not on the page opens nothing, and draws nothing', async () => {

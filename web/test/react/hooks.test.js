@@ -74,6 +74,35 @@ test('a component that goes away while nothing answers has its run stopped later
   assert.equal(line.closed, true);
 });
 
+test('a run whose client is refused for good says so, and keeps no client', async () => {
+  /** @type {ReturnType<typeof useStream>} */
+  let stream = /** @type {any} */ (null);
+  const Report = () => ((stream = useStream({ url: 'http://refused.test/' })), null);
+  const { show, leave } = page();
+  await show(h(Report));
+  await act(async () => void stream.run({ app: 'report' }));
+  await pause(0);
+  const line = welcomed(null, lines('refused.test')[0]);
+  const { session, id } = line.last('session.create');
+  line.say({ type: 'ok', id, session });
+  await act(async () => {
+    line.say({ type: 'ok', id: line.last('run.start').id, run: 'r_1', seq: 3 });
+    await pause(20);
+    line.onclose({ code: 4403, reason: '' });
+    await pause(20);
+  });
+  assert.equal(stream.status, 'error');
+  await leave();
+  await pause(LINGER_MS);
+  // Nobody held the one before: another component makes another client.
+  const other = page();
+  await other.show(h(Report));
+  await pause(0);
+  assert.equal(lines('refused.test').length, 2);
+  await other.leave();
+  await pause(LINGER_MS);
+});
+
 test('a task that cannot be sent keeps no client', async () => {
   /** @type {ReturnType<typeof useStream>} */
   let stream = /** @type {any} */ (null);
