@@ -7,6 +7,7 @@ only a cursor that lags, one that takes nothing for `write_timeout_ms` is cut of
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -161,8 +162,10 @@ class EventStream:
             self._audit("connect", "ok")
             async with asyncio.TaskGroup() as group:
                 self._lanes = Lanes(group, 4)
+                began = asyncio.get_running_loop().create_future()
+                self._put(self._options.session, partial(self._begin, began))
                 try:
-                    await self._subscriptions.subscribe(self._options, None)
+                    await began
                 except Exception as error:  # noqa: BLE001 - as above
                     answer = refused(refusal(error, None, self._options.session))
                     await answer(scope, receive, send)
@@ -188,6 +191,17 @@ class EventStream:
             address=self._address or None,
             session=self._options.session,
         )
+
+    async def _begin(self, began: asyncio.Future[None]) -> None:
+        """A job of the lane: what is said of the session meanwhile comes after it."""
+        try:
+            await self._subscriptions.subscribe(self._options, None)
+        except Exception as error:  # noqa: BLE001 - whoever waits for it raises it
+            if not began.done():
+                began.set_exception(error)
+        else:
+            if not began.done():
+                began.set_result(None)
 
     def _put(self, session: str, job: Job) -> None:
         if self._lanes is not None:

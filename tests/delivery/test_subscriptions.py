@@ -19,7 +19,7 @@ from gateway.settings import Settings
 from protocol.events import MessageDelta
 from protocol.values import Detail, Principal
 from tests.delivery.doors import ANN_ANSWER, ANN_FULL, Doors
-from tests.support.inprocess import DEV, TIME, ManualClock, connected, delta, in_process
+from tests.support.inprocess import DEV, TIME, ManualClock, SlowBroker, connected, delta, in_process
 from tests.support.waiting import eventually
 
 
@@ -173,24 +173,9 @@ async def test_who_was_let_in_by_a_share_looks_again_in_time() -> None:
             assert not owner.find("error")
 
 
-class Slow(MemoryBroker):
-    """Reading its log takes until `go_on`; `begun` says that somebody reads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
-
-    async def read(
-        self, session: str, after: int, limit: int, *, epoch: str = ""
-    ) -> Sequence[tuple[int, bytes]]:
-        self.begun.set()
-        await self.go_on.wait()
-        return await super().read(session, after, limit, epoch=epoch)
-
-
 @pytest.mark.parametrize("taken", ["share", "token"])
 async def test_what_is_taken_back_while_a_subscription_begins_ends_it(taken: str) -> None:
-    broker = Slow()
+    broker = SlowBroker()
     async with in_process(auth=Anyone(), broker=broker) as inside:
         await inside.create("s_1")
         await inside.append("s_1", delta("a"))

@@ -53,6 +53,21 @@ def delta(text: str, *, message: str = "m_1", part: int = 0, kind: str = "text")
     return MessageDelta(time=TIME, message=message, part=part, kind=kind, delta=text)  # type: ignore[arg-type]
 
 
+class SlowBroker(MemoryBroker):
+    """Reading its log takes until `go_on`; `begun` says that somebody reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def read(
+        self, session: str, after: int, limit: int, *, epoch: str = ""
+    ) -> Sequence[tuple[int, bytes]]:
+        self.begun.set()
+        await self.go_on.wait()
+        return await super().read(session, after, limit, epoch=epoch)
+
+
 @dataclass
 class InProcess:
     """The parts, and what a test does with them."""

@@ -22,6 +22,7 @@ from tests.support.http import http_client
 from tests.support.inprocess import (
     InProcess,
     ManualClock,
+    SlowBroker,
     delta,
     in_process,
     raw_socket,
@@ -302,3 +303,26 @@ async def test_a_stream_that_may_not_be_seen_any_more_ends(port: int, inside: In
                     await inside.delivery.control.look_again("s_2")
     assert '"code":"session.not_found"' in text.split("\n\n")[-2]
     await eventually(lambda: len(inside.delivery.roster) == 0)
+
+
+async def test_nor_one_that_only_begins_when_it_is_taken_back() -> None:
+    broker = SlowBroker()
+    auth = JwtAuth(SharedSecret(SECRET))
+    async with in_process(auth=auth, broker=broker) as inside, serving(inside) as port:
+        store, owner = inside.delivery.store, Grant(Principal("acme", "bob"), "full")
+        await inside.create("s_1", owner.principal)
+        await inside.append("s_1", delta("a"))
+        await store.sharing.set("s_1", owner, "ann", "read")
+
+        async def take_back() -> None:
+            await broker.begun.wait()
+            await store.sharing.set("s_1", owner, "ann", None)
+            await inside.delivery.control.look_again("s_1")
+            await asyncio.sleep(0)  # the word is heard
+            broker.go_on.set()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(take_back())
+            async with stream(port, after=0) as ann:
+                assert (await ann.get("error"))[1]["code"] == "session.not_found"
+                await eventually(lambda: ann.over)
