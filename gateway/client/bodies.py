@@ -1,7 +1,8 @@
 """The bodies of frames as values, also those of a newer gateway as far as they can be had.
 
 A part of a kind that this client does not know is kept as a `data` part: `name` is its kind,
-`value` the whole part as it came. An event of an unknown type has a place, but no meaning here.
+`value` the whole part as it came; an unknown `finish_reason` is `other`. An event of an unknown
+type has a place, but no meaning here.
 """
 
 from collections.abc import Iterator
@@ -15,11 +16,12 @@ from protocol.errors import ProtocolError
 from protocol.events import Event
 from protocol.frames import Error, Ok
 from protocol.state import State
-from protocol.values import Part
+from protocol.values import FinishReason, Part
 
 Json = dict[str, Any]
 
 KINDS = frozenset(kind.__struct_config__.tag for kind in get_args(Part))
+REASONS = frozenset(get_args(FinishReason))
 _UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 _state = msgspec.json.Decoder(State)
 _answer = msgspec.json.Decoder(Ok | Error)
@@ -86,14 +88,18 @@ def _each(holder: Any, name: str) -> Iterator[Json]:
 
 
 def _generalise(holder: Json) -> bool:
-    """Parts of unknown kinds in place as `data` parts; whether there are any."""
-    before = [holder.get("parts"), holder.get("content")]
-    for name, parts in zip(("parts", "content"), before, strict=True):
+    """What is unknown in place as what is general; whether there is any."""
+    before = dict(holder)
+    for name in ("parts", "content"):
+        parts = holder.get(name)
         if isinstance(parts, list):
             holder[name] = [_known(part) for part in cast("list[Any]", parts)]
         elif name in holder:
             holder[name] = _known(parts)
-    return before != [holder.get("parts"), holder.get("content")]
+    reason = holder.get("finish_reason")
+    if isinstance(reason, str) and reason not in REASONS:
+        holder["finish_reason"] = "other"
+    return before != holder
 
 
 def _known(part: Any) -> Any:

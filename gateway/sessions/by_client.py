@@ -165,15 +165,33 @@ def _make_room(draft: Draft, command: cmd.MessageSend | cmd.RunStart, origin: Or
     if _busy(draft) is not None:
         if command.if_busy == "reject" or (command.after and command.if_busy == "enqueue"):
             raise _is_busy(draft)
-        if command.if_busy == "interrupt":
-            if command.after is not None:
-                _drop_steering(draft, command.after)
+        if command.if_busy == "interrupt" and command.after is None:
             _stop(draft, origin.principal.subject)
-    if command.after is not None:
-        if _busy(draft) is not None:  # a queued run stands between: its message would vanish
-            raise _is_busy(draft)
-        if draft.state.messages[-1].id != command.after:
-            draft.add(ev.SessionRewound(time=draft.time, after=command.after))
+        elif command.if_busy == "interrupt":
+            _stop_for(draft, command, origin.principal.subject)
+    if command.after is not None and draft.state.messages[-1].id != command.after:
+        draft.add(ev.SessionRewound(time=draft.time, after=command.after))
+
+
+def _stop_for(draft: Draft, command: cmd.MessageSend | cmd.RunStart, by: str) -> None:
+    """Stops what is busy, for a run that follows on an earlier message.
+
+    Steering before that message is for this run to read; what came later starts none.
+    """
+    queue = draft.state.queue
+    if draft.live is not None:
+        waits = bool(queue)
+    else:
+        waits = len(queue) > 1 or queue[0].content is not None
+    later = reversed(draft.state.messages)
+    gone = {m.id for m in itertools.takewhile(lambda m: m.id != command.after, later)}
+    kept = [m for m in draft.ledger.unread if m not in gone]
+    starts = isinstance(command, cmd.RunStart) or command.start
+    if waits or (kept and not starts):  # what waits would vanish with its message
+        raise _is_busy(draft)
+    draft.ledger.unread = []
+    _stop(draft, by)
+    draft.ledger.unread = kept
 
 
 def _stop(draft: Draft, by: str) -> None:
@@ -191,13 +209,6 @@ def _unanswered(draft: Draft) -> str | None:
     """A person's message at the end, sent without a run or left by a run that said nothing."""
     last = draft.state.messages[-1:]
     return last[0].id if last and last[0].role == "user" else None
-
-
-def _drop_steering(draft: Draft, after: str) -> None:
-    """Steering that the rewind takes away starts no run."""
-    later = reversed(draft.state.messages)
-    gone = {m.id for m in itertools.takewhile(lambda m: m.id != after, later)}
-    draft.ledger.unread = [m for m in draft.ledger.unread if m not in gone]
 
 
 def _add_message(

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.client.bodies import read_answer, read_event, read_state
 from gateway.client.errors import GatewayError
-from protocol.events import MessageAdded, MessagePart, RunQueued
+from protocol.events import MessageAdded, MessagePart, RunCompleted, RunQueued
 from protocol.frames import Ok
 from protocol.state import copy
 from protocol.values import DataPart, TextPart
@@ -68,6 +68,15 @@ def test_events_with_unknown_parts() -> None:
     part = read_event(event("message.part", message="m_1", part=1, content=AUDIO))
     assert isinstance(part, MessagePart)
     assert part.content == DataPart("audio", AUDIO)
+
+
+def test_an_unknown_finish_reason_is_another_one() -> None:
+    ended = read_event(event("run.completed", run="r_1", finish_reason="refusal"))
+    assert isinstance(ended, RunCompleted)
+    assert ended.finish_reason == "other"
+    run = read_state(state(run={**RUN, "status": "completed", "finish_reason": "refusal"})).run
+    assert run is not None
+    assert run.finish_reason == "other"
 
 
 @pytest.mark.parametrize(

@@ -306,6 +306,49 @@ def test_after_with_interrupt_takes_unread_steering_away() -> None:
     assert bench.session.ledger.unread == []
 
 
+def test_regenerate_the_answer_to_steering() -> None:
+    bench = Bench()
+    bench.running()
+    bench.send("Steer", if_busy="steer")
+    bench.send("More", if_busy="steer")
+    started = bench.run_start(after="m_2", if_busy="interrupt")
+    assert wire(started.events) == [
+        e("run.cancelled", run="r_1", by="dev"),
+        e("session.rewound", after="m_2"),
+        e("run.queued", run="r_2", client="tab_A", trigger="m_2"),
+    ]
+    assert bench.session.ledger.unread == []
+    bench.claim_run()
+    bench.complete()
+    assert bench.state.queue == []
+
+
+def test_steering_before_what_is_edited_is_read_by_the_new_run() -> None:
+    bench = Bench()
+    bench.running()
+    bench.send("Steer", if_busy="steer")
+    bench.send("More", if_busy="steer")
+    bench.send("Other", after="m_2", if_busy="interrupt")
+    assert [r.trigger for r in bench.state.queue] == ["m_4"]
+    assert bench.session.ledger.unread == ["m_2"]
+
+
+def test_after_with_interrupt_is_refused_where_a_message_waits() -> None:
+    """And so is one that starts nothing where steering is left: nothing would ever read it."""
+    bench = Bench()
+    bench.send()
+    bench.send("Two", if_busy="enqueue")
+    bench.send("Steer", if_busy="steer")
+    assert bench.send_refused(after="m_1", if_busy="interrupt") == "session.busy"
+    bench.interrupt()
+    assert bench.send_refused(after="m_1", if_busy="interrupt") == "session.busy"
+    bench = Bench()
+    bench.running()
+    bench.send("Steer", if_busy="steer")
+    refused = bench.send_refused(after="m_2", if_busy="interrupt", start=False)
+    assert refused == "session.busy"
+
+
 def test_interrupt_with_a_message_that_starts_nothing() -> None:
     bench = Bench()
     bench.running()
