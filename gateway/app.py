@@ -8,6 +8,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from starlette.applications import Starlette
@@ -155,6 +156,8 @@ class Gateway(GatewayWorker):
         authorizer: Authorizer | None = None,
         demo: bool = False,
     ) -> None:
+        self._given_auth = authenticator
+        settings = self._actual(settings)
         super().__init__(
             settings,
             agents=agents,
@@ -204,6 +207,12 @@ class Gateway(GatewayWorker):
             middleware=[Middleware(SecurityHeaders)],
         )
 
+    def _actual(self, settings: Settings) -> Settings:
+        """With `auth` as it is: what was given, if that was."""
+        if self._given_auth is None:
+            return settings
+        return replace(settings, auth="none" if isinstance(self._given_auth, NoAuth) else "own")
+
     def _unrevoked(self, authenticator: Authenticator) -> Authenticator:
         """Where nobody shows a token there is none to revoke."""
         if isinstance(authenticator, NoAuth):
@@ -216,6 +225,7 @@ class Gateway(GatewayWorker):
         Connections stay, with what their tokens granted; who comes from now on is measured by the
         new ones. An authenticator that was given stays.
         """
+        settings = self._actual(settings)
         self.settings = self._delivery.settings = settings
         self._origins.allow(settings.allowed_origins)
         if self._own_auth is not None:

@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 from gateway.errors import ConfigurationError
 from protocol.values import Detail
 
-Auth: TypeAlias = Literal["none", "jwt"]
+Auth: TypeAlias = Literal["none", "jwt", "own"]
 Algorithm: TypeAlias = Literal["RS256", "PS256", "ES256", "EdDSA"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 LogFormat: TypeAlias = Literal["auto", "console", "json"]
@@ -58,6 +58,8 @@ ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{
 MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: a key at least as long as the hash
 AUDIENCE = "agent-gateway"
 MAX_AGE_MS = 30 * 86_400_000
+LEEWAY_MS = 30_000
+MAX_HEARTBEAT_MS = 40_000
 
 
 @Parameter(name="*")
@@ -190,7 +192,7 @@ class Settings(WorkerSettings):
 
     auth: Annotated[Auth, AUTH] = "none"
     """`none`: everyone is local/dev and sees everything. `jwt`: tokens, signed with a shared secret
-    or with a key of a key set."""
+    or with a key of a key set. `own`: the authenticator that `create_app` was given."""
 
     auth_secret: Annotated[str | None, AUTH] = None
     """The secret of the tokens (HS256), 32 bytes or more; better as AGENT_GATEWAY_AUTH_SECRET."""
@@ -216,11 +218,11 @@ class Settings(WorkerSettings):
     auth_detail_claim: Annotated[Claim, AUTH] = "detail"
     """The claim that says the most its holder may see."""
 
-    auth_leeway_ms: Annotated[int, Meta(ge=0, le=600_000), AUTH] = 30_000
+    auth_leeway_ms: Annotated[int, Meta(ge=0, le=600_000), AUTH] = LEEWAY_MS
     """How far the clock that made a token may be off."""
 
     auth_max_age_ms: Annotated[int, Meta(ge=60_000, le=10 * 366 * 86_400_000), AUTH] = MAX_AGE_MS
-    """A token issued longer ago has ended, whatever it says; revocations are kept for so long."""
+    """A token issued longer ago has ended, whatever it says; revocations are kept until then."""
 
     auth_at_handshake: Annotated[bool, Parameter(negative=()), AUTH] = False
     """Refuse a WebSocket without a ticket or an Authorization header before it opens."""
@@ -235,7 +237,7 @@ class Settings(WorkerSettings):
     """Allow `--auth none` on addresses that others can reach."""
 
     heartbeat_ms: Annotated[Millis, DELIVERY] = 25_000
-    """How often a connection is pinged."""
+    """How often a connection is pinged; 40000 at most."""
 
     hello_ms: Annotated[Millis | None, DELIVERY] = None
     """How long a client may take to say hello [default: 5000; 60000 with `--auth none`]."""
@@ -329,6 +331,14 @@ class Settings(WorkerSettings):
         return self.hello_ms or (60_000 if self.auth == "none" else 5_000)
 
     @property
+    def revoked_for_ms(self) -> int:
+        """How long a revocation is kept: no token of before is taken after it.
+
+        The leeway counts twice: as late as a token is taken, so early may it have been issued.
+        """
+        return self.auth_max_age_ms + 2 * self.auth_leeway_ms
+
+    @property
     def most_of_a_subject(self) -> int | None:
         """Connections of one subject; None: any number."""
         return self.max_subject_connections or (None if self.auth == "none" else 200)
@@ -360,6 +370,11 @@ class Settings(WorkerSettings):
             raise ConfigurationError(
                 f"--auth none on {self.host} lets everyone in: use --auth jwt, "
                 "--host 127.0.0.1, or --insecure if something in front protects it."
+            )
+        if self.heartbeat_ms > MAX_HEARTBEAT_MS:
+            raise ConfigurationError(
+                f"heartbeat_ms is {MAX_HEARTBEAT_MS} at most: clients take 45 s of silence as "
+                "dead, so the idle ones would be cut off again and again."
             )
         if self.auth == "jwt":
             self._check_keys()
@@ -394,9 +409,9 @@ class Settings(WorkerSettings):
             )
         for name in ("auth_secret", "auth_secret_previous"):
             secret = getattr(self, name)
-            if secret is not None and len(secret.encode()) < MIN_SECRET_BYTES:
+            if secret is not None and not is_secret(secret):
                 raise ConfigurationError(
-                    f"{name} is shorter than {MIN_SECRET_BYTES} bytes: "
+                    f"{name} is shorter than {MIN_SECRET_BYTES} bytes, or no text: "
                     "take 32 random bytes or more, for example of `openssl rand -hex 32`."
                 )
 
@@ -439,6 +454,14 @@ def taken_over(old: S, new: S) -> Taken[S]:
     changed = [name for name in differ if name in CHANGEABLE]
     settings = replace(old, **{name: getattr(new, name) for name in changed})
     return Taken(settings, changed, [name for name in differ if name not in CHANGEABLE])
+
+
+def is_secret(text: str) -> bool:
+    """Whether it is long enough, and a text: raw bytes in a variable are none."""
+    try:
+        return len(text.encode()) >= MIN_SECRET_BYTES
+    except UnicodeEncodeError:
+        return False
 
 
 def is_loopback(host: str) -> bool:

@@ -42,6 +42,8 @@ MAX_KINDS = 1_000
 AUDIT = "gateway.audit"
 FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
+log = logging.getLogger("gateway.telemetry")
+
 
 class Metrics:
     """Everything that is counted, with the labelled children looked up once and kept.
@@ -253,7 +255,22 @@ def _set_up(
 
 
 class AuditFile(logging.handlers.WatchedFileHandler):
-    """A file that its owner alone may read; opened anew when it was moved away (logrotate)."""
+    """A file that its owner alone may read; opened anew when it was moved away (logrotate).
+
+    Never raises: a line that cannot be written is lost, and one of the process's log tells it.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one line."""
+        try:
+            super().emit(record)
+        except OSError:  # it could not be opened anew; the next line tries again
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        """Instead of a traceback on stderr."""
+        del record
+        log.error("the audit log %s cannot be written: %s", self.baseFilename, sys.exc_info()[1])
 
     def _open(self) -> TextIOWrapper:
         # not by Path, which knows no modes

@@ -12,13 +12,16 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from gateway.app import GatewayWorker, create_app
+from gateway.app import Gateway, GatewayWorker, create_app
+from gateway.auth import Grant, NoAuth
 from gateway.auth.token import mint_token
 from gateway.broker.memory import MemoryBroker
 from gateway.errors import ConfigurationError
 from gateway.runtime.agent import FunctionAgent
 from gateway.runtime.context import RunContext
 from gateway.settings import Settings, WorkerSettings
+from protocol.errors import ProtocolError
+from protocol.values import Principal
 from tests.support.composed import composed
 from tests.support.processes import ROOT, free_port
 from tests.support.waiting import eventually
@@ -111,8 +114,8 @@ def test_any_asgi_server_can_run_it() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [Settings(agents=("nobody",)), Settings(broker="kafka://x")],
-    ids=["agent", "broker"],
+    [Settings(agents=("nobody",)), Settings(broker="kafka://x"), Settings(auth="own")],
+    ids=["agent", "broker", "auth"],
 )
 def test_what_cannot_be_composed(settings: Settings) -> None:
     with pytest.raises(ConfigurationError):
@@ -138,6 +141,41 @@ def test_what_is_not_asked_for_is_not_loaded() -> None:
     assert {"gateway.app", "gateway.agents.echo"} <= loaded
     assert not loaded & {"gateway.auth.token", "gateway.agents.openai", "gateway.agents.scripted"}
     assert not loaded & {"joserfc", "cryptography", "httpx2", "jsonschema", "redis"}
+
+
+class ApiKeys:
+    """Everybody has the same key."""
+
+    async def authenticate(self, token: str | None) -> Grant:
+        if token != "good":
+            raise ProtocolError("auth.invalid")
+        return Grant(Principal("acme", "ann"), "full")
+
+
+@pytest.mark.parametrize("settings", [Settings(), Settings(auth="jwt", auth_secret="5" * 32)])
+async def test_an_authenticator_of_ones_own_is_no_open_door(settings: Settings) -> None:
+    """Any host may be asked for, and every limit holds that does with tokens."""
+    gateway = Gateway(settings, authenticator=ApiKeys())
+    transport = httpx2.ASGITransport(app=gateway.app, client=("8.8.8.8", 1))
+    url = "http://gateway.example.com/v1"
+    async with (
+        gateway.running(),
+        httpx2.AsyncClient(transport=transport, base_url=url) as http,
+    ):
+        good, bad = ({"Authorization": f"Bearer {key}"} for key in ("good", "bad"))
+        made = await http.post("/sessions", json={"agent": "echo"}, headers=good)
+        assert made.status_code == 201
+        tried = [(await http.get("/sessions", headers=bad)).status_code for _ in range(61)]
+        assert tried == [401] * 60 + [429]
+    gateway.apply(Settings(max_subscriptions=7))
+    assert gateway.settings.max_subscriptions == 7
+    assert gateway.settings.hello_timeout_ms == 5_000
+    assert gateway.settings.most_of_a_subject == 200
+
+
+def test_whoever_lets_everybody_in_says_so() -> None:
+    with pytest.raises(ConfigurationError, match="--insecure"):
+        Gateway(Settings(host="0.0.0.0", auth="jwt", auth_secret="5" * 32), authenticator=NoAuth())
 
 
 async def test_an_authorizer_as_the_documentation_has_it() -> None:

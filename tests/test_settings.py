@@ -85,6 +85,7 @@ def test_a_person_gets_more_time_to_say_hello() -> None:
         ({"trusted_proxies": ("10.0.0.7/24",)}, "10.0.0.7 or 10.0.0.0/24"),
         ({"trusted_proxies": ("*",)}, "10.0.0.7 or 10.0.0.0/24"),
         ({"lease_renew_ms": 20_000}, "renewed well before"),
+        ({"heartbeat_ms": 40_001}, "45 s of silence"),
     ],
 )
 def test_an_error_names_the_remedy(values: dict[str, Any], remedy: str) -> None:

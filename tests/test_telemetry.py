@@ -216,6 +216,25 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
         configure_logging(audit_log=str(tmp_path / "no" / "audit.jsonl"))
 
 
+@pytest.mark.usefixtures("log")
+def test_an_audit_log_that_cannot_be_opened_anew(tmp_path: Path) -> None:
+    """Who did what is told goes on; the log has one line of it for each that is lost."""
+    stream, folder = io.StringIO(), tmp_path / "logs"
+    folder.mkdir()
+    ann = Principal("acme", "ann")
+    configure_logging("error", "json", stream, audit_log=str(folder / "audit.jsonl"))
+    folder.rename(tmp_path / "away")
+    for session in ("s_1", "s_2"):
+        audit.record("delete", "ok", ann, session=session)
+    told = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["level"], "cannot be written" in line["event"]) for line in told] == [
+        ("error", True)
+    ] * 2
+    (tmp_path / "away").rename(folder)
+    audit.record("delete", "ok", ann, session="s_3")
+    assert "s_3" in (folder / "audit.jsonl").read_text()
+
+
 def test_a_terminal_gets_readable_lines() -> None:
     code = (
         "import structlog; from gateway.telemetry import configure_logging\n"

@@ -74,7 +74,7 @@ class OpenAIAgent:
     """Runs a model behind `base_url` (which ends in `/v1`, mostly); see the module.
 
     Raises:
-        ConfigurationError: there is no model, or the URL is none.
+        ConfigurationError: there is no model, the URL is none, or the key cannot be sent.
     """
 
     resume: Literal["history"] = "history"
@@ -95,6 +95,12 @@ class OpenAIAgent:
         if not _is_http(base_url):
             raise ConfigurationError(
                 "The openai agent needs a URL with http:// or https://: check OPENAI_BASE_URL."
+            )
+        api_key = api_key.strip()
+        if not (api_key.isascii() and api_key.isprintable()) or " " in api_key:
+            raise ConfigurationError(
+                "The API key holds what no header can: check OPENAI_API_KEY for line breaks,"
+                " blanks and quotes."
             )
         self.options = options or OpenAIOptions()
         self.name = self.options.name

@@ -59,6 +59,11 @@ class ThinkingData(Struct, frozen=True):
     reasoning_details: list[JsonObject]
 
 
+UNSAID = "(This began without a message.)"
+"""Before calls that nobody asked for in words: the input of an earlier run is not kept, and some
+providers refuse calls that begin a conversation."""
+
+
 def request_messages(conversation: Conversation) -> list[JsonObject]:
     """The `messages` of the next request, oldest first; each call is followed by its result."""
     made: list[JsonObject] = []
@@ -73,7 +78,12 @@ def request_messages(conversation: Conversation) -> list[JsonObject]:
             made += _assistant(conversation.model, message)
         elif content := _content(message.parts):
             made.append({"role": message.role, "content": content})
-    return made if asked else [*made, _input(conversation.input)]
+    if not asked:
+        made.append(_input(conversation.input))
+    begun = next((at for at, one in enumerate(made) if one["role"] != "system"), len(made))
+    if begun < len(made) and "tool_calls" in made[begun]:
+        made.insert(begun, {"role": "user", "content": UNSAID})
+    return made
 
 
 def function_tools(tools: Iterable[Tool]) -> list[JsonObject]:

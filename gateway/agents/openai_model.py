@@ -8,7 +8,7 @@ import asyncio
 import random
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Self
 
 import httpx2
@@ -24,6 +24,7 @@ from gateway.agents.openai_stream import (
 
 RETRIED_STATUS = frozenset({408, 409, 425, 429, *range(500, 600)})
 CONNECT_S = 10.0
+DRAIN_S = 0.5
 SILENCE_S = 600.0  # a model may think for long before its next byte
 
 
@@ -154,6 +155,8 @@ class ModelClient:
                 text = f"{place} cannot be reached; check OPENAI_BASE_URL and the network"
             case httpx2.ReadTimeout():
                 text = f"{place} was silent for {self._endpoint.silence_s:g} s"
+            case httpx2.LocalProtocolError():  # its text quotes headers, escaped
+                return f"The request to {place} cannot be written"
             case httpx2.UnsupportedProtocol():
                 return "The base URL must begin with http:// or https://; check OPENAI_BASE_URL"
             case _:
@@ -182,9 +185,21 @@ async def _deltas(
         yield reader.whole(first + b"".join([piece async for piece in rest]))
         return
     yield reader.feed(first)
-    async for piece in rest:
-        yield reader.feed(piece)
+    if not reader.over:
+        async for piece in rest:
+            yield reader.feed(piece)
+            if reader.over:
+                break
     yield reader.end()
+    await _drained(rest)
+
+
+async def _drained(rest: AsyncGenerator[bytes, None]) -> None:
+    """Takes what is left, so that the connection serves the next step; some never end it."""
+    with suppress(TimeoutError, httpx2.HTTPError):
+        async with asyncio.timeout(DRAIN_S):
+            async for _ in rest:
+                pass
 
 
 def _asked_wait(response: httpx2.Response, wait_s: float) -> float:

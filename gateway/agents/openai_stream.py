@@ -126,6 +126,12 @@ class StreamReader:
         self._by_index: dict[int, _Call] = {}  # the provider's index -> the call it means now
         self._over = False
         self._finished = False
+        self._streams = False
+
+    @property
+    def over(self) -> bool:
+        """Whether the answer is complete, or failed: nothing that follows counts."""
+        return self._over
 
     def feed(self, data: bytes) -> list[Delta]:
         """The deltas in the next bytes of an event stream, cut anywhere."""
@@ -175,7 +181,7 @@ class StreamReader:
             return
         choice = (_objects(chunk.get("choices")) or [{}])[0]
         error = chunk.get("error") or choice.get("error")
-        yield from self._delta(_object(choice.get("delta") or choice.get("message")))
+        yield from self._delta(self._said(choice))
         if (reason := choice.get("finish_reason")) and not error:
             self._finished = True
             yield Finished(_REASONS.get(str(reason).lower(), "other"))
@@ -184,6 +190,12 @@ class StreamReader:
         if error:
             code = _object(error).get("code")
             yield self._fail("" if code is None else str(code), _message(error))
+
+    def _said(self, choice: JsonObject) -> JsonObject:
+        """The delta, or the whole message where none came before: else it only repeats them."""
+        delta = choice.get("delta")
+        self._streams = self._streams or isinstance(delta, dict)
+        return _object(delta if self._streams else choice.get("message"))
 
     def _delta(self, delta: JsonObject) -> Iterator[Delta]:
         yield from _reasoning(delta)

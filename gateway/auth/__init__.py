@@ -13,6 +13,7 @@ from typing import Protocol, cast
 
 from msgspec import Struct
 
+from gateway.errors import ConfigurationError
 from gateway.settings import Settings
 from protocol.values import Detail, Principal
 
@@ -85,9 +86,17 @@ class NoAuth:
 
 
 def open_auth(settings: Settings, clock: Clock = time.time) -> OwnAuthenticator:
-    """The authenticator that the settings ask for."""
+    """The authenticator that the settings ask for.
+
+    Raises:
+        ConfigurationError: it is one that only who embeds the gateway can give.
+    """
     if settings.auth == "none":
         return NoAuth()
+    if settings.auth == "own":
+        raise ConfigurationError(
+            "auth own is for create_app(settings, authenticator=…) alone: use --auth jwt."
+        )
     # Not at the top: who needs no tokens shall not load the cryptography, nor who needs no key set
     # an HTTP client.
     verifier: object

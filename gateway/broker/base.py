@@ -24,7 +24,7 @@ LOOKED_S = 10
 """How long a subject's full set of busy sessions is believed before somebody looks again."""
 
 READ_BYTES = 256 * 1024
-"""One answer of `read` ends with the event that makes it larger."""
+"""One answer of `read` ends with the append that makes it larger."""
 
 Share = Literal["read", "act"]
 """What another principal may do in a session: see it, or take part in it."""

@@ -31,7 +31,10 @@ def open_broker(url: str) -> Broker:
     Raises:
         ConfigurationError: no such scheme, a URL that cannot be read, or the extra is missing.
     """
-    scheme = urlsplit(url).scheme
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError as error:
+        raise ConfigurationError(f"the broker's URL cannot be read: {error}") from error
     if scheme == "memory":
         return MemoryBroker()
     if scheme not in REDIS_SCHEMES:

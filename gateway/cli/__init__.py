@@ -61,9 +61,10 @@ def _build() -> App:
         exit_on_error=False,
         result_action="return_value",
     )
-    sources = [Env(PREFIX, command=False), TomlFile(Path(FILE))]
+    environment, file = Env(PREFIX, command=False), TomlFile(Path(FILE))
     for command in COMMANDS:
-        config = sources if command.configured else []
+        config = [environment] if command.configured else []
+        config += [file] if command.configured or command.reads_file else []
         app.command(command.place, name=command.name, help=command.help, config=config)
     return app
 

@@ -63,7 +63,10 @@ def http_url(listener: socket.socket) -> str:
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    listener = open_listener(host.strip("[]"), port)
+    try:
+        listener = open_listener(host.strip("[]"), port)
+    except UnicodeError as error:  # no name of a host (RFC 3490)
+        raise OSError(errno.EINVAL, "it is no name of a host") from error
     try:
         listener.listen(BACKLOG)
     except OSError:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from gateway.auth.token import DEFAULT_TENANT, mint_token
 from gateway.errors import ConfigurationError
-from gateway.settings import AUDIENCE, MIN_SECRET_BYTES
+from gateway.settings import AUDIENCE, MIN_SECRET_BYTES, is_secret
 from gateway.transports import openapi as http_routes
 from protocol import schema as protocol_schema
 from protocol.values import Detail
@@ -64,7 +64,7 @@ def token(
     ttl
         For how many seconds it is valid.
     """
-    if secret is None or len(secret.encode()) < MIN_SECRET_BYTES:
+    if secret is None or not is_secret(secret):
         raise ConfigurationError(
             "--secret, or better AGENT_GATEWAY_AUTH_SECRET, must be the gateway's: "
             f"{MIN_SECRET_BYTES} random bytes or more, for example of `openssl rand -hex 32`."

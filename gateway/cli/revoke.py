@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from gateway.broker.open import open_broker
 from gateway.delivery import revocations
 from gateway.errors import BrokerUnavailable, ConfigurationError
-from gateway.settings import MAX_AGE_MS
+from gateway.settings import LEEWAY_MS, MAX_AGE_MS, Settings
 
 
 def revoke(
@@ -20,6 +20,9 @@ def revoke(
     auth_max_age_ms: Annotated[
         int, Parameter(env_var="AGENT_GATEWAY_AUTH_MAX_AGE_MS", show_env_var=True)
     ] = MAX_AGE_MS,
+    auth_leeway_ms: Annotated[
+        int, Parameter(env_var="AGENT_GATEWAY_AUTH_LEEWAY_MS", show_env_var=True)
+    ] = LEEWAY_MS,
 ) -> None:
     """Revoke tokens on all gateways of a broker: one, those of a subject, or of a tenant.
 
@@ -35,6 +38,8 @@ def revoke(
         Only the one with this `jti`.
     auth_max_age_ms
         How long no token lives: the setting of the gateways.
+    auth_leeway_ms
+        How far the clock that made a token may be off: the setting of the gateways.
     """
     if broker.startswith("memory:"):
         raise ConfigurationError(
@@ -45,7 +50,10 @@ def revoke(
         raise ConfigurationError(
             "--sub and --token-id exclude each other: revoke one, then the other."
         )
-    asyncio.run(_revoke(broker, tenant, sub, token_id, auth_max_age_ms / 1000))
+    if "" in (tenant, sub, token_id):  # a variable of the shell that is not set, perhaps
+        raise ConfigurationError("--tenant, --sub and --token-id may not be empty: nobody has it.")
+    settings = Settings(auth_max_age_ms=auth_max_age_ms, auth_leeway_ms=auth_leeway_ms)
+    asyncio.run(_revoke(broker, tenant, sub, token_id, settings.revoked_for_ms / 1000))
     what = f"token {token_id}" if token_id else f"subject {sub}" if sub else "everybody"
     print(f"revoked: {what} of tenant {tenant}")
 

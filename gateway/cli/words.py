@@ -21,6 +21,8 @@ class Command(Struct, frozen=True):
     help: str
     configured: bool = False
     """Whether its options come from the environment and the file as well."""
+    reads_file: bool = False
+    """Whether they come from the file as well; its variables it names itself."""
 
 
 _SERVE = """Serve clients, and run agents unless told not to.
@@ -110,6 +112,6 @@ COMMANDS = (
     Command("worker", "gateway.cli.serve:worker", _WORKER, configured=True),
     Command("chat", "gateway.cli.chat:chat", _CHAT),
     Command("token", "gateway.cli.offline:token", _MINT),
-    Command("revoke", "gateway.cli.revoke:revoke", _REVOKE),
+    Command("revoke", "gateway.cli.revoke:revoke", _REVOKE, reads_file=True),
     Command("schema", "gateway.cli.offline:schema", _SCHEMA),
 )

@@ -94,11 +94,11 @@ class Connection:
             metrics.connections.dec()
             metrics.closed(self.close_code or GONE)
             principal = self.grant.principal if self.grant else None
-            if principal is not None:
-                self._audit("disconnect", "ok", principal, code=self.close_code)
             roster.leave(self, principal, self.client)
             if self._subscriptions is not None:
                 self._subscriptions.close()
+            if principal is not None:
+                self._audit("disconnect", "ok", principal, code=self.close_code)
 
     def _end(self) -> None:
         """Jobs that run go on to their end; nothing else begins, nothing more is sent."""
@@ -302,7 +302,7 @@ class Connection:
             self._send(error_frame(_echo(ProtocolError("rate.limited", text), frame)))
 
     async def _in_turn(self, job: Job) -> None:
-        """Pages may be large: the next is worked out when there is room after the last."""
+        """Pages may be large: the next, of any session, waits for room after the last."""
         async with self._paging:
             await job()
 

@@ -8,7 +8,7 @@ and knows no connection, only that somebody follows.
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -34,6 +34,7 @@ CHUNK_BYTES = 64 * 1024
 LOST = "-"
 """The epoch of a feed whose log is gone; no log has it."""
 Tools = frozenset[str]
+T = TypeVar("T")
 
 
 class Peek(msgspec.Struct, gc=False):
@@ -82,7 +83,8 @@ class Entry:
         if self._views is None:
             self._views = {}
         if (frame := self._views.get(key)) is None:
-            frame = self._views[key] = self._filtered(view, calls)
+            frame = self._filtered(view, calls)
+            _keep(self._views, key, frame)
         return frame
 
     def _filtered(self, view: View, calls: "CallNames") -> bytes:
@@ -91,6 +93,13 @@ class Entry:
         if seen is None:
             return b""
         return self.frame if seen is event else splice(encode(seen), self.session, self.seq)
+
+
+def _keep(made: dict[tuple[int, Tools], T], key: tuple[int, Tools], value: T) -> None:
+    """Subscribers name their tools as they like: what is made for them is bounded."""
+    if len(made) >= MAX_VIEWS:
+        made.clear()
+    made[key] = value
 
 
 class _Unknown(msgspec.Struct):
@@ -363,9 +372,7 @@ class Feed:
             frames = self._newest(cursor)
             chunk = None if frames is None else self._filtered(cursor, frames, view)
             if chunk is not None:
-                if len(self._seen) >= MAX_VIEWS:  # subscribers name their tools as they like
-                    self._seen.clear()
-                self._seen[key] = chunk
+                _keep(self._seen, key, chunk)
         return chunk
 
     def joined(self, cursor: int) -> Chunk | None:

@@ -26,10 +26,11 @@ class Outbox:
     comes back by `ready`.
     """
 
-    __slots__ = ("_control_bytes", "_need", "_room", "control_frames", "line")
+    __slots__ = ("_control_bytes", "_need", "_room", "closed", "control_frames", "line")
 
     def __init__(self, need: Callable[[Subscription, Need], None]) -> None:
         self._need = need
+        self.closed = False
         self.control_frames: list[bytes] = []
         self._control_bytes = 0
         self.line: list[Subscription] = []
@@ -46,7 +47,8 @@ class Outbox:
             self._room = None
 
     def close(self) -> None:
-        """Nothing goes out any more: nobody waits for room."""
+        """Nothing goes out any more, whatever comes: nobody waits for room."""
+        self.closed = True
         self.control_frames.clear()
         self._control_bytes = 0
         for subscription in self.line:
@@ -61,6 +63,8 @@ class Outbox:
 
     def control(self, frame: bytes) -> None:
         """A frame that is no event; goes out before all events that are not yet out."""
+        if self.closed:
+            return
         self.control_frames.append(frame)
         self._control_bytes += len(frame)
         if self._control_bytes > CONTROL_BYTES and self._room is None:

@@ -47,26 +47,30 @@ async def start(
     return await _reached(lambda: store.start_child(parent, agent, input_, child))
 
 
-async def ended(store: Store, parent: Session, session: str, run: str) -> ChildResult:
+async def ended(
+    store: Store, parent: Session, session: str, run: str, *, cancelled: bool = False
+) -> ChildResult:
     """Returns when the child run has ended. Waits for the broker.
 
-    A session that is deleted cancels its run.
+    A session that is deleted cancels its run; `cancelled`: the parent's log says that it was.
     """
     grant = grant_of(parent.owner)
-    news, waited = _Bell(), False
+    news = _Bell()
     await _follow(store, session, news)
     try:
         while True:
             news.rung.clear()
             try:
                 result = await _result(store, grant, session, run)
+                if result is not None:
+                    return result
+                cancelled = True  # it was live: only a deletion ends it unseen
+            except BrokerUnavailable:
+                pass
             except ProtocolError:
-                if waited:
+                if cancelled:
                     return ChildResult(session=session, run=run, status="cancelled")
                 return _forgotten(session, run)
-            if result is not None:
-                return result
-            waited = True
             try:
                 async with asyncio.timeout(LOOK_AGAIN_S):
                     await news.rung.wait()
@@ -132,11 +136,8 @@ async def _follow(store: Store, session: str, bell: _Bell) -> None:
 
 
 async def _result(store: Store, grant: Grant, session: str, run: str) -> ChildResult | None:
-    """None while it is live, as far as is known. Raises `ProtocolError`: there is no session."""
-    try:
-        state = (await store.load(session, grant)).state
-    except BrokerUnavailable:
-        return None
+    """None while it is live. Raises `ProtocolError`: there is no session."""
+    state = (await store.load(session, grant)).state
     known = state.run_of(run)
     if known is None:
         return _forgotten(session, run)

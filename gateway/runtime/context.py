@@ -242,21 +242,22 @@ class RunContext:
 
         Who stops waiting (`asyncio.timeout`) stops the child.
         """
-        await self._end_open()
-        given = plain(input, "input")
         self._children += 1
         child = self._child_id()
+        await self._end_open()
+        given = plain(input, "input")
         committed = self._replay.child(agent, child)
         run = await self._begin_child(child, agent, given) if committed is None else committed.run
         store, parent = self._hold.store, self._keeper.attempt.session
         try:
-            result = await children.ended(store, parent, child, run)
+            cancelled = committed is not None and committed.status == "cancelled"
+            result = await children.ended(store, parent, child, run, cancelled=cancelled)
         except asyncio.CancelledError:
             if not self._recorder.closed:
                 await children.stop(store, parent, child, run)
                 await self._child_step(child, run, agent, "cancelled")
             raise
-        if committed is None or not committed.ended:
+        if committed is None or committed.status == "started":
             await self._child_step(child, run, agent, result.status)
         return result
 

@@ -24,7 +24,7 @@ class CommittedChild(Struct):
     session: str
     run: str
     agent: str
-    ended: bool = False
+    status: str = "started"
 
 
 class Replay:
@@ -147,7 +147,7 @@ def children_of(run: str, events: Iterable[ev.Event]) -> list[CommittedChild]:
             started = CommittedChild(event.child_session, event.child_run, event.agent)
             children[event.child_run] = started
         elif event.child_run in children:
-            children[event.child_run].ended = True
+            children[event.child_run].status = event.status
     return list(children.values())
 
 

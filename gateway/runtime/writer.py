@@ -169,6 +169,7 @@ class MessageWriter:
             text = clean("".join(self._texts[self._parts - 1]))
             content = _PARTS[self._kind](text, plain(provider, "provider"))
             await self._place(self._parts - 1, content)
+            self._kind = self._growing = None  # a signed part is whole
 
     def usage(self, usage: Usage) -> None:
         """The model tokens of this step."""

@@ -85,7 +85,7 @@ class Access:
             audit.record("revoke", "refused", mine, of_tenant=wanted.tenant)
             raise ProtocolError("auth.forbidden", "It is of another tenant.")
         now = self._in.store.broker.now()
-        until = now + self._in.settings.auth_max_age_ms / 1000
+        until = now + self._in.settings.revoked_for_ms / 1000
         word = Revoke(mine.tenant, now, until, wanted.subject, wanted.token)
         await revoke(self._in.store.broker, word)
         self._in.revocations.learn(word)

@@ -177,10 +177,10 @@ class EventStream:
                     cut_off(scope)
                 watcher.cancel()
         finally:
-            if joined:
-                self._audit("disconnect", "ok")
             roster.leave(self, principal, self._id)
             self._subscriptions.close()
+            if joined:
+                self._audit("disconnect", "ok")
 
     def _audit(self, action: audit.Action, outcome: audit.Outcome) -> None:
         audit.record(

@@ -287,6 +287,28 @@ async def test_reasoning_goes_back_to_who_wants_it(field: str) -> None:
     assert field not in server.requests[2].body["messages"][1], "a new question"
 
 
+async def test_each_thought_keeps_its_signature_though_nothing_is_shown_between() -> None:
+    def signed(text: str, index: int) -> dict[str, Any]:
+        return {"type": "reasoning.text", "text": text, "index": index, "signature": f"sig{index}"}
+
+    first = said(
+        {"reasoning": "A", "reasoning_details": [signed("A", 0)]},
+        {"content": "Let me look."},
+        {"reasoning": "B", "reasoning_details": [signed("B", 1)]},
+        {"tool_calls": [{"index": 0, "id": "x", "function": {"name": "look", "arguments": "{}"}}]},
+        finish="tool_calls",
+    )
+    async with (
+        ModelServer([first, DONE]) as server,
+        working(agent(server, preamble="hold"), tool("look")) as place,
+    ):
+        sent = await place.send("Go")
+        await place.answer({"look": 1})
+        await place.end(sent)
+    sent_back = server.requests[1].body["messages"][1]
+    assert sent_back["reasoning_details"] == [signed("A", 0), signed("B", 1)]
+
+
 async def test_signed_reasoning_goes_back_verbatim_and_is_nobodys_business() -> None:
     details = [
         {"type": "reasoning.text", "text": "I must look.", "index": 0, "signature": "sig=="},
@@ -517,11 +539,18 @@ async def test_from_the_environment() -> None:
         ({"OPENAI_MODEL": "m", "OPENAI_BASE_URL": "localhost:1234"}, "check OPENAI_BASE_URL"),
         ({"OPENAI_MODEL": "m", "OPENAI_BASE_URL": "http://"}, "check OPENAI_BASE_URL"),
         ({"OPENAI_MODEL": "m", "OPENAI_BASE_URL": "http://a:port"}, "check OPENAI_BASE_URL"),
+        ({"OPENAI_MODEL": "m", "OPENAI_API_KEY": "sk-1\nsk-2"}, "check OPENAI_API_KEY"),
+        ({"OPENAI_MODEL": "m", "OPENAI_API_KEY": "“sk-1”"}, "check OPENAI_API_KEY"),
     ],
 )
 def test_settings_that_cannot_work(environment: dict[str, str], remedy: str) -> None:
     with pytest.raises(ConfigurationError, match=remedy):
         OpenAIAgent.from_environment(environment)
+
+
+def test_a_key_out_of_a_file_ends_with_a_line_break() -> None:
+    made = OpenAIAgent.from_environment({"OPENAI_MODEL": "m", "OPENAI_API_KEY": "sk-1\r\n"})
+    assert made.endpoint.api_key == "sk-1"
 
 
 # --- recordings

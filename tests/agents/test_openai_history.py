@@ -173,7 +173,7 @@ def test_calls_carry_the_providers_ids_and_are_followed_by_their_results() -> No
 
 def test_private_data_of_a_call_goes_to_its_own_model_only() -> None:
     provider = {"id": "x", "extra": {"signature": "s"}, "model": "another"}
-    (call, _) = made(said(calls=[called("c_1", [1], output=1, provider=provider)]))
+    _, call, _ = made(asked("x"), said(calls=[called("c_1", [1], output=1, provider=provider)]))
     function = {"name": "look", "arguments": "{}"}
     assert call["tool_calls"] == [{"id": "x", "type": "function", "function": function}]
 
@@ -213,9 +213,8 @@ def test_a_run_that_was_started_by_an_input(value: Any, text: str) -> None:
 def test_plain_reasoning_goes_back_while_the_model_works_on_the_same_question(field: str) -> None:
     def step(*, mine: bool = True, **provider: Any) -> dict[str, Any]:
         call = called("c_1", output=1, provider={"id": "x", **provider})
-        return made(said(ThinkingPart("I must "), ThinkingPart("look."), mine=mine, calls=[call]))[
-            0
-        ]
+        thoughts = ThinkingPart("I must "), ThinkingPart("look.")
+        return made(asked("x"), said(*thoughts, mine=mine, calls=[call]))[1]
 
     assert step(reasoning=field)[field] == "I must look."
     assert field not in step(reasoning=field, mine=False), "of an earlier question"
@@ -228,11 +227,9 @@ def test_typed_reasoning_goes_back_typed() -> None:
     thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
     calls = [called("c_1", output=1, provider={"id": "x", "reasoning": "content"})]
     thought = ThinkingPart("Hm.")
-    assert made(said(thought, CommentaryPart("I look."), calls=calls))[0]["content"] == [
-        thinking,
-        {"type": "text", "text": "I look."},
-    ]
-    assert made(said(thought, calls=calls))[0]["content"] == [thinking]
+    both = said(thought, CommentaryPart("I look."), calls=calls)
+    assert made(asked("x"), both)[1]["content"] == [thinking, {"type": "text", "text": "I look."}]
+    assert made(asked("x"), said(thought, calls=calls))[1]["content"] == [thinking]
 
 
 def test_private_reasoning_goes_back_verbatim_to_its_own_model() -> None:
@@ -296,3 +293,10 @@ def test_tools_are_offered_as_functions() -> None:
 )
 def test_names_that_providers_take(name: str, expected: str) -> None:
     assert function_name(name) == expected
+
+
+def test_calls_that_begin_a_conversation_follow_something() -> None:
+    """What an earlier run was started with is not kept."""
+    call = called("c_1", output=1)
+    begun = made(said(calls=[call], mine=False), asked("And?"), system="You help.")
+    assert [one["role"] for one in begun] == ["system", "user", "assistant", "tool", "user"]

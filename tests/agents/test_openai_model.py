@@ -100,6 +100,22 @@ async def test_it_tries_again_before_the_first_byte(failures: Sequence[Answer]) 
         assert len(server.requests) == len(failures) + 1
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(pieces=HELLO.pieces, hangs=True), Answer(pieces=HELLO.pieces, breaks=True)],
+    ids=["hangs", "breaks"],
+)
+async def test_what_an_endpoint_does_after_the_end_does_not_matter(answer: Answer) -> None:
+    async with ModelServer([answer]) as server:
+        assert await ask(endpoint(server.url, silence_s=5)) == (HEARD, "")
+
+
+async def test_a_header_that_cannot_be_written_is_not_quoted() -> None:
+    async with ModelServer([HELLO]) as server:
+        heard, error = await ask(Endpoint(base_url=server.url, api_key=f"{KEY}\n", retries=0))
+    assert (heard, "cannot be written" in error, KEY in error) == ([], True, False)
+
+
 async def test_it_gives_up_after_its_retries() -> None:
     async with ModelServer([BUSY] * 9) as server:
         heard, error = await ask(endpoint(server.url, retries=2))

@@ -253,6 +253,28 @@ EXAMPLES: dict[str, tuple[bytes, list[Delta]]] = {
         sse({"choices": [{"delta": {}, "finish_reason": "error", "error": {"message": "Gone"}}]}),
         [ModelError("", "Gone")],
     ),
+    "the whole message once more": (
+        sse(
+            delta(content="a"),
+            calls(piece("{}", "f", index=0, id="x")),
+            {
+                "choices": [
+                    {
+                        "message": {"content": "a", "tool_calls": [piece("{}", "f", id="x")]},
+                        "finish_reason": "tool_calls",
+                    }
+                ],
+                "usage": {"prompt_tokens": 1, "completion_tokens": 2},
+            },
+        ),
+        [
+            TextDelta("a"),
+            CallStarted(0, "x", "f", {}),
+            CallArguments(0, "{}"),
+            END,
+            UsageSeen(Usage(1, 2)),
+        ],
+    ),
     "an error that is a text": (sse({"error": "Busy"}), [ModelError("", "Busy")]),
     "an error of its own shape": (
         sse({"error": {"code": None, "why": ["x"]}}),

@@ -26,6 +26,12 @@ def test_what_is_no_broker(url: str) -> None:
         open_broker(url)
 
 
+@pytest.mark.parametrize("url", ["redis://[::1:6379/0", "redis://h:x", "redis+cluster://[::1:1"])
+def test_what_cannot_be_read(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="URL cannot be read"):
+        open_broker(url)
+
+
 def test_missing_extra_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("gateway.broker.redis")]:
         monkeypatch.delitem(sys.modules, name)

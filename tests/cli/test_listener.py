@@ -63,7 +63,7 @@ def test_only_the_default_port_gives_way(taken: int, monkeypatch: pytest.MonkeyP
         listen("127.0.0.1", None)
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
+@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid", "127.0.0..1"])
 def test_a_foreign_host(host: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{host} is no address .*--host"):
         listen(host, 0)

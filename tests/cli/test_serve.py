@@ -252,6 +252,21 @@ async def test_an_agent_that_is_none(tmp_path: Path, agents: str, remedy: str) -
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        (["--broker", "redis://[::1:6379/0"], "URL"),
+        (["--host", "127.0.0..1", "--insecure"], "by --host"),
+        (["--admin-port", "0", "--admin-host", "127.0.0..1"], "by --admin-host"),
+    ],
+)
+async def test_an_address_that_is_none(options: list[str], remedy: str) -> None:
+    code, _, err = await run("serve", "--port", "0", *options)
+    assert code == 2
+    assert remedy in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
 @pytest.mark.parametrize("command", ["serve", "demo"])
 async def test_a_port_in_use(taken: int, command: str) -> None:
     code, _, err = await run(command, "--port", str(taken))

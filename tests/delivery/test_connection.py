@@ -579,23 +579,41 @@ async def send(page: MemoryPeer, command: str, session: str, text: str) -> None:
     await page.get("ok", id=command)
 
 
-async def test_large_answers_end_no_connection(inside: InProcess) -> None:
-    """A page is as large as it is, and what it waits for it may wait for."""
-    async with connected(inside) as page:
-        await inside.create("s_1")
-        for n in range(4):
-            await send(page, f"k_sent_{n}", "s_1", "x" * 900_000)
-        page.block()
-        for n in range(8):
-            page.say({"type": "session.messages", "id": f"k_{n}", "session": "s_1"})
-        page.say({"type": "session.messages", "id": "k_none", "session": "s_none"})
+async def test_large_answers_end_no_connection(
+    inside: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page is as large as it is; the next is worked out when there is room."""
+    names = [f"s_{n}" for n in range(4)]
+    store, at_once = inside.delivery.store, list[int]()
+    working = 0
+
+    async def messages(*given: Any) -> Any:
+        nonlocal working
+        working += 1
+        at_once.append(working)
         await asyncio.sleep(0)
+        working -= 1
+        return await found(*given)
+
+    found = store.messages
+    monkeypatch.setattr(store, "messages", messages)
+    async with connected(inside) as page:
+        for name in names:
+            await inside.create(name)
+            for n in range(2):
+                await send(page, f"k_{name}_{n}", name, "x" * 900_000)
+        page.block()
+        for name in names:
+            page.say({"type": "session.messages", "id": f"k_{name}", "session": name})
+        page.say({"type": "session.messages", "id": "k_none", "session": "s_none"})
+        await eventually(lambda: at_once)
         page.unblock()
-        for n in range(8):
-            answer = await page.get("ok", id=f"k_{n}")
+        for name in names:
+            answer = await page.get("ok", id=f"k_{name}")
             assert (len(answer["messages"]), answer["more"]) == (1, True)
         assert (await page.get("error", id="k_none"))["code"] == "session.not_found"
         assert page.closed is None
+    assert set(at_once) == {1}
 
 
 async def test_the_states_of_a_hello_end_no_connection(

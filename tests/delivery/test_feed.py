@@ -291,8 +291,13 @@ def test_what_was_made_for_views_is_bounded() -> None:
     feed = positioned()
     for n in range(3 * MAX_VIEWS):
         feed.accept(news(n + 1, 1))
-        assert feed.chunk(n, View("answer", [f"tool_{n}"])) is not None
+        view = View("answer", [f"tool_{n}"])
+        assert feed.chunk(n, view) is not None
         assert len(feed._seen) <= MAX_VIEWS
+        entries = feed.after(0)
+        assert entries
+        assert entries[0].seen(view, feed.calls)
+        assert len(entries[0]._views or ()) <= MAX_VIEWS
 
 
 def test_call_names_are_bounded() -> None:

@@ -122,3 +122,5 @@ async def test_answers_wait_for_room() -> None:
     line.outbox.close()
     await line.outbox.room()
     assert line.outbox.take() == (b"", 0)
+    line.outbox.control(b" " * (CONTROL_BYTES + 1))
+    await line.outbox.room()

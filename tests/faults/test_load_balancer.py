@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from gateway.delivery.roster import RECONNECTS_PER_S
+from gateway.settings import MAX_HEARTBEAT_MS
 from tests.broker.redis.opening import opened
 from tests.conftest import StartGateway
 from tests.faults.clients import Client
@@ -64,7 +65,8 @@ async def test_N14_pings_keep_an_idle_socket_open(replicate: Replicate, balanced
 
 async def test_N14_without_pings_nginx_ends_it(replicate: Replicate, balanced: Balanced) -> None:
     """What the pings are for; nothing is lost then either."""
-    replica = await replicate(heartbeat_ms=600_000)
+    assert MAX_HEARTBEAT_MS > 10 * READ_TIMEOUT_MS
+    replica = await replicate(heartbeat_ms=MAX_HEARTBEAT_MS)
     nginx = await balanced([replica.port], read_timeout_ms=READ_TIMEOUT_MS)
     async with trial(replica.gateway.broker) as t:
         client = await t.client(nginx.url)

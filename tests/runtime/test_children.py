@@ -183,6 +183,29 @@ async def test_a_deleted_child_is_cancelled() -> None:
     assert told == ["started", "cancelled"]
 
 
+async def test_a_deleted_child_is_cancelled_in_a_replay_too() -> None:
+    results: list[ChildResult] = []
+
+    @agent(name="parent", resume="replay")
+    async def replayed(run: RunContext) -> None:
+        results.append(await run.start_child("slow"))
+        if len(results) == 1:
+            await asyncio.Event().wait()
+
+    stage = Stage([replayed, slow])
+    await stage.create("parent")
+    await stage.send("Hi")
+    async with stage.lost_worker():
+        name = await waiting_child(stage)
+        await stage.until_log("run.child")
+        await stage.command("session.delete", session=name)
+        await eventually(lambda: results)
+    stage.clock.advance(15.1)
+    async with stage.worker():
+        await stage.ended()
+    assert [r.status for r in results] == ["cancelled", "cancelled"]
+
+
 async def test_a_deleted_child_that_had_ended_is_forgotten() -> None:
     stage = Stage([])
     await stage.create("nobody")

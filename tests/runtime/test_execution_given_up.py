@@ -226,8 +226,9 @@ async def test_handed_over_while_it_starts_a_child_that_nobody_will_find() -> No
         worker.stop()
     async with stage.worker(drain_s=0.0):
         await stage.ended()
-        run = (await stage.store.load(made[0], DEV)).state.run
-        assert run is None or not run.live
+        state = (await stage.store.load(made[0], DEV)).state
+        assert not state.queue
+        assert state.run is None or not state.run.live
 
 
 async def test_handed_over_while_it_starts_a_child_it_is_found_again() -> None:

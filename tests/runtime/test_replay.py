@@ -138,7 +138,7 @@ def test_children_are_found_in_the_log() -> None:
         ev.RunStarted(time="", run="r_1"),
     ]
     assert children_of("r_1", log) == [
-        CommittedChild("s_2", "r_7", "a", ended=True),
+        CommittedChild("s_2", "r_7", "a", "failed"),
         CommittedChild("s_2", "r_8", "a"),
     ]
 

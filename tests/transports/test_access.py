@@ -13,11 +13,16 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from gateway.auth.signature import SharedSecret
-from gateway.auth.token import JwtAuth, mint_token
+from gateway.auth.token import JwtAuth, Terms, mint_token
+from gateway.broker.memory import MemoryBroker
+from gateway.delivery.revocations import Revocations, Unrevoked
+from gateway.delivery.roster import Roster
 from gateway.delivery.tickets import TTL_S
+from gateway.settings import Settings
 from gateway.transports.access import TICKET_PROTOCOL
+from protocol.errors import ProtocolError
 from tests.support.http import http_client
-from tests.support.inprocess import InProcess, in_process, raw_socket, serving
+from tests.support.inprocess import InProcess, ManualClock, in_process, raw_socket, serving
 from tests.support.waiting import eventually
 from tests.support.wire import Tab
 
@@ -246,3 +251,27 @@ async def test_it_takes_an_admin(port: int, inside: InProcess) -> None:
         assert await revoke(port, {"subject": "bob"}, headers) == (403, "auth.forbidden")
     assert (await revoke(port, {"subject": "bob"}, {"X": "y"}))[0] == 401
     assert await inside.broker.posted("revoked") == []
+
+
+@pytest.mark.parametrize("ahead_s", [0, 600], ids=["now", "by-a-clock-ahead"])
+async def test_it_is_kept_while_the_token_would_be_taken(ahead_s: int) -> None:
+    clock = ManualClock()
+    settings = Settings(auth_max_age_ms=60_000, auth_leeway_ms=600_000)
+    auth = JwtAuth(SharedSecret(SECRET), Terms.of(settings), clock)
+    ann = bearer(jti="t1", clock=lambda: clock.now + ahead_s)
+    admin = bearer("root", scope="admin", clock=clock)
+    async with (
+        in_process(broker=MemoryBroker(clock), auth=auth, settings=settings) as inside,
+        serving(inside) as port,
+    ):
+        clock.now += 1
+        assert await revoke(port, {"token": "t1"}, admin) == (200, "")
+    ends_at = clock.now - 1 + ahead_s + 60 + 600
+    for now, code in ((ends_at - 1, "auth.forbidden"), (ends_at, "auth.expired")):
+        clock.now = now
+        words = Revocations(inside.broker, Roster())
+        await words._read()
+        words._known.set()
+        with pytest.raises(ProtocolError) as refusal:
+            await Unrevoked(auth, words).authenticate(ann["Authorization"].split()[1])
+        assert refusal.value.code == code

@@ -13,7 +13,6 @@ from gateway.broker.base import Claimed
 from gateway.broker.redis import layout
 from gateway.broker.redis.client import RedisClient
 from gateway.broker.schedule import Due, Schedule
-from gateway.errors import BrokerUnavailable
 
 SWEEP_S = 1.0
 SPARE_S = 5.0
@@ -32,8 +31,8 @@ class Claims:
         self._heard_at: dict[tuple[str, int], int] = {}
         self._heard = 0
         self._waiting: set[asyncio.Event] = set()
-        # loop time until which leases that ran out are spared (`claim.lua`)
-        self._spare_until = -math.inf
+        # loop time of it
+        self._missed_at = -math.inf
 
     def hear(self, shard: int, payload: bytes) -> None:
         """A message of the shard's wake channel: `<agent> <time>`."""
@@ -48,19 +47,15 @@ class Claims:
 
     def missed(self) -> None:
         """Wake-ups may have been lost: look at everything again."""
-        self._spare()
+        self._missed_at = asyncio.get_running_loop().time()
         self._swept.clear()
         self._wake()
 
     async def claim(
         self, worker: str, agents: Sequence[str], *, lease_s: float, now: float
     ) -> Claimed | None:
-        try:
-            async with self._client.in_time():
-                return await self._claim(worker, agents, lease_s, now)
-        except BrokerUnavailable:
-            self._spare()
-            raise
+        async with self._client.in_time():
+            return await self._claim(worker, agents, lease_s, now)
 
     async def _claim(
         self, worker: str, agents: Sequence[str], lease_s: float, now: float
@@ -91,10 +86,6 @@ class Claims:
             pass
         finally:
             self._waiting.discard(event)
-
-    def _spare(self) -> None:
-        """The broker was away: who could not renew does before what ran out is taken over."""
-        self._spare_until = asyncio.get_running_loop().time() + SPARE_S
 
     def _wake(self) -> None:
         for event in self._waiting:
@@ -136,7 +127,9 @@ class Claims:
         self, shard: int, worker: str, agents: Sequence[str], lease_s: float
     ) -> Claimed | None:
         asked_at = self._heard
-        spare_s = max(0.0, self._spare_until - asyncio.get_running_loop().time())
+        # After an outage who could not renew does, before what ran out is taken over.
+        away_at = max(self._missed_at, self._client.away_at)
+        spare_s = max(0.0, away_at + SPARE_S - asyncio.get_running_loop().time())
         queues = [layout.runs(shard, agent) for agent in agents]
         arguments = (layout.base(shard), worker, lease_s, spare_s)
         reply = await self._client.run("claim", queues, arguments)

@@ -6,6 +6,7 @@ nobody but the caller of a verb knows whether to repeat it.
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -87,6 +88,8 @@ class RedisClient:
         self.is_cluster = isinstance(self._servers, Cluster)
         self._scripts = load_scripts()
         self.answering = False
+        self.away_at = -math.inf
+        """Loop time when it last did not answer, or refused to."""
 
     async def check(self) -> None:
         """Whether this is a server to work with.
@@ -152,7 +155,7 @@ class RedisClient:
             async with asyncio.timeout(CALL_S):
                 yield
         except TimeoutError as error:
-            self.answering = False
+            self._away()
             raise BrokerUnavailable("the server is too slow") from error
 
     async def run(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
@@ -203,8 +206,15 @@ class RedisClient:
     def told(self, error: Exception | None) -> BrokerError | None:
         """Takes note of how a call ended; what its error means to the caller of a verb."""
         meaning = None if error is None else failure(error)
-        self.answering = not isinstance(meaning, BrokerUnavailable)
+        if isinstance(meaning, BrokerUnavailable):
+            self._away()
+        else:
+            self.answering = True
         return meaning
+
+    def _away(self) -> None:
+        self.answering = False
+        self.away_at = asyncio.get_running_loop().time()
 
     @contextmanager
     def _told(self) -> Generator[None]:
@@ -213,6 +223,6 @@ class RedisClient:
         except (RedisError, OSError, TimeoutError) as error:
             meaning = failure(error)
             if isinstance(meaning, BrokerUnavailable):
-                self.answering = False
+                self._away()
             raise meaning from error
         self.answering = True

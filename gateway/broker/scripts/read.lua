@@ -12,8 +12,10 @@ if ARGV[5] ~= '' and ARGV[5] ~= s.epoch then
   return {'epoch', s.epoch}
 end
 local found, events, bytes, from = {}, 0, 0, '(' .. ARGV[3] .. '-0'
+local step = 4 -- entries may be large
 while events < limit and bytes <= most_bytes do
-  local entries = redis.call('XRANGE', s.log, from, '+', 'COUNT', math.min(limit - events, 64))
+  local entries = redis.call('XRANGE', s.log, from, '+', 'COUNT', math.min(limit - events, step))
+  step = math.min(2 * step, 64)
   for _, entry in ipairs(entries) do
     if events >= limit or bytes > most_bytes then
       break

@@ -85,12 +85,22 @@ def chat(  # noqa: PLR0913 - a command's options
             )
             asyncio.run(talk)
         else:
-            text = sys.stdin.read() if message is None else message
+            text = _said() if message is None else message
             asyncio.run(_plain(client, url, wish, detail, text, stream=stream is True))
     except ChatError as error:
         _tell(str(error))
         return 1
     return 0
+
+
+def _said() -> str:
+    """What is piped in."""
+    try:
+        text = sys.stdin.read()
+        text.encode()  # some locales let bytes through that are no text
+    except UnicodeError:
+        raise ConfigurationError("what is piped in is no text: send it as UTF-8.") from None
+    return text
 
 
 def _terminal() -> Any:

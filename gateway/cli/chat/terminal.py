@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from prompt_toolkit.application import Application, in_terminal
@@ -79,13 +80,13 @@ class Terminal:
         self._news.set()
 
     async def edit(self, text: str) -> str | None:
-        """In $VISUAL or $EDITOR, else in the prompt."""
-        editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
-        if not editor:
-            self._buffer.document = Document(text)
-            return None
-        async with self._drawing, in_terminal():
-            return await asyncio.to_thread(_edited, shlex.split(editor), text)
+        """In $VISUAL or $EDITOR, else, or if that cannot be used, in the prompt."""
+        if editor := os.environ.get("VISUAL") or os.environ.get("EDITOR"):
+            with suppress(OSError, ValueError):  # it is not there, or wrote no text
+                async with self._drawing, in_terminal():
+                    return await asyncio.to_thread(_edited, shlex.split(editor), text)
+        self._buffer.document = Document(text)
+        return None
 
     # --- its life
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from functools import partial
 
 import pytest
 
@@ -32,22 +33,26 @@ async def test_expired_leases_are_spared_after_an_outage(server: KeyValueServer)
         assert await session.append("mine", fence=fence, n=1) == 2
 
 
+@pytest.mark.parametrize("verb", ["claim", "append"])
 @pytest.mark.parametrize("trouble", ["frozen", "out of memory"])
 async def test_they_are_spared_though_the_listener_lost_nothing(
-    server: KeyValueServer, trouble: str
+    server: KeyValueServer, trouble: str, verb: str
 ) -> None:
+    """Also by a worker whose slots were all taken: it only appends."""
     async with opened(server.url) as holder, opened(server.url, Rhythm()) as thief:
         session = await make(holder)
         await session.append(claimable_at=0.0)
         fence = (await session.claim(lease_s=0.0)).fence
         assert await thief.claim("thief", [fresh("agent")], lease_s=9) is None
+        busy = await make(thief)
         async with asking(server) as admin:
             if trouble == "frozen":
                 server.pause()
             else:
                 await admin.config_set("maxmemory", "1")
+            claim = partial(thief.claim, "thief", [session.agent], lease_s=9)
             with pytest.raises(BrokerUnavailable):
-                await thief.claim("thief", [session.agent], lease_s=9)
+                await (claim() if verb == "claim" else busy.append("x"))
             server.resume()
             await admin.config_set("maxmemory", "0")
         assert await back(lambda: thief.claim("thief", [session.agent], lease_s=9)) is None

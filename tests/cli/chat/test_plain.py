@@ -93,6 +93,16 @@ async def test_mistakes_name_the_remedy(served: GatewayProcess, tmp_path: Path) 
         assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+async def test_what_is_no_text(served: GatewayProcess, tmp_path: Path, errors: str) -> None:
+    variables = environment(PYTHONIOENCODING=f"utf-8:{errors}")
+    arguments = command("--url", served.url, "--agent", "echo")
+    result = run(arguments, input="\xe9", encoding="latin-1", cwd=tmp_path, env=variables)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "UTF-8" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
 async def test_tokens(gateway: StartGateway, tmp_path: Path) -> None:
     secret = {"AGENT_GATEWAY_AUTH_SECRET": "5" * 32}
     served = await gateway("--auth", "jwt", environment=secret)
