@@ -31,7 +31,7 @@ class Claims:
         self._heard_at: dict[tuple[str, int], int] = {}
         self._heard = 0
         self._waiting: set[asyncio.Event] = set()
-        # loop time of it
+        # loop time when wake-ups may have been lost
         self._missed_at = -math.inf
 
     def hear(self, shard: int, payload: bytes) -> None:
@@ -55,19 +55,14 @@ class Claims:
         self, worker: str, agents: Sequence[str], *, lease_s: float, now: float
     ) -> Claimed | None:
         async with self._client.in_time():
-            return await self._claim(worker, agents, lease_s, now)
-
-    async def _claim(
-        self, worker: str, agents: Sequence[str], lease_s: float, now: float
-    ) -> Claimed | None:
-        await self._sweep(agents)
-        tried: set[str] = set()
-        while (due := self._next(agents)) is not None and due.at <= now and due.key not in tried:
-            tried.add(due.key)
-            claimed = await self._claim_in(int(due.key), worker, agents, lease_s)
-            if claimed is not None:
-                return claimed
-        return None
+            await self._sweep(agents)
+            tried: set[str] = set()
+            while (due := self._next(agents)) and due.at <= now and due.key not in tried:
+                tried.add(due.key)
+                claimed = await self._claim_in(int(due.key), worker, agents, lease_s)
+                if claimed is not None:
+                    return claimed
+            return None
 
     async def wait(self, agents: Sequence[str], timeout_s: float, *, now: float) -> None:
         loop = asyncio.get_running_loop()
