@@ -60,6 +60,24 @@ async def test_they_are_spared_though_the_listener_lost_nothing(
         assert await session.append("mine", fence=fence, n=1) == 2
 
 
+async def test_they_are_spared_once_and_not_for_ever(server: KeyValueServer) -> None:
+    """Calls that fail now and then keep nobody from the run of a dead worker."""
+    async with opened(server.url) as holder, opened(server.url) as thief, asking(server) as admin:
+        session = await make(holder)
+        queue = layout.runs(layout.shard_of(session.id), session.agent)
+        await session.append(claimable_at=0.0)
+        await session.claim(lease_s=0.0)
+        claimed = []
+        for _ in range(2):
+            await admin.zadd(queue, {session.id: 1})  # what it was spared for has passed
+            thief._client._away()  # a call fails
+            thief._claims._swept.clear()
+            claimed.append(await thief.claim("thief", [session.agent], lease_s=9))
+        assert claimed[0] is None
+        assert claimed[1] is not None
+        assert claimed[1].lost
+
+
 async def test_other_runs_are_not(server: KeyValueServer) -> None:
     async with opened(server.url) as broker, asking(server) as admin:
         session, ear = await make(broker), Ear()
