@@ -182,7 +182,7 @@ class Execution:
             return _failed("The agent cancelled itself.")
         except NOT_THEIRS:
             raise
-        except BaseException as raised:
+        except BaseException as raised:  # whatever an agent raises ends its run
             error = _innermost(raised)
             if isinstance(error, AgentError):
                 return _failed(error.message, error.code)

@@ -295,7 +295,7 @@ async def test_each_thought_keeps_its_signature_though_nothing_is_shown_between(
         {"reasoning": "A", "reasoning_details": [signed("A", 0)]},
         {"content": "Let me look."},
         {"reasoning": "B", "reasoning_details": [signed("B", 1)]},
-        {"tool_calls": [{"index": 0, "id": "x", "function": {"name": "look", "arguments": "{}"}}]},
+        call("look"),
         finish="tool_calls",
     )
     async with (

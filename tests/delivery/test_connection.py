@@ -591,7 +591,7 @@ async def test_large_answers_end_no_connection(
         nonlocal working
         working += 1
         at_once.append(working)
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # another one could begin now
         working -= 1
         return await found(*given)
 

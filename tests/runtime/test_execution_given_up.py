@@ -37,6 +37,17 @@ async def child_of(stage: Stage) -> Any:
     return (await stage.store.load(name, DEV)).state
 
 
+async def ends_its_child(stage: Stage) -> None:
+    """Runs the agent `hasty`, which gives its child up and then waits for the page."""
+    await stage.create("hasty", tools=[PAGE])
+    async with stage.worker(drain_s=0.0):
+        await stage.send("Hi")
+        await stage.waiting()
+        assert (await child_of(stage)).run.status == "cancelled"
+    told = [e["status"] for e in await stage.events() if e["type"] == "run.child"]
+    assert told == ["started", "cancelled"]
+
+
 @pytest.mark.parametrize("give_up_s", [0.0, GIVE_UP_S])
 @pytest.mark.parametrize("tool", ["slow", "asked"])
 async def test_a_call_of_its_own_tool(tool: str, give_up_s: float) -> None:
@@ -113,13 +124,7 @@ async def test_a_child_that_is_given_up_while_its_start_is_logged() -> None:
 
     stage = Stage([hasty, kid])
     start = stage.store.start_child
-    await stage.create("hasty", tools=[PAGE])
-    async with stage.worker(drain_s=0.0):
-        await stage.send("Hi")
-        await stage.waiting()
-        assert (await child_of(stage)).run.status == "cancelled"
-    told = [e["status"] for e in await stage.events() if e["type"] == "run.child"]
-    assert told == ["started", "cancelled"]
+    await ends_its_child(stage)
 
 
 async def test_a_child() -> None:
@@ -133,13 +138,7 @@ async def test_a_child() -> None:
         await run.call_tool("page")
 
     stage = Stage([hasty, kid])
-    await stage.create("hasty", tools=[PAGE])
-    async with stage.worker(drain_s=0.0):
-        await stage.send("Hi")
-        await stage.waiting()
-        assert (await child_of(stage)).run.status == "cancelled"
-    told = [e["status"] for e in await stage.events() if e["type"] == "run.child"]
-    assert told == ["started", "cancelled"]
+    await ends_its_child(stage)
 
 
 async def test_a_child_of_a_lost_attempt_that_nobody_will_find() -> None:
