@@ -29,6 +29,7 @@ from protocol import frames as down
 from protocol.codec import encode, error_frame
 from protocol.codes import CLOSES
 from protocol.errors import ProtocolError, malformed
+from protocol.features import NAMES as FEATURE_NAMES
 from protocol.values import Principal
 
 CLOSES_FOR = {"auth.forbidden": 4403, "auth.unavailable": 1013, "rate.limited": 4479}
@@ -264,7 +265,7 @@ class Connection:
             principal=grant.principal,
             heartbeat_ms=settings.heartbeat_ms,
             limits=down.Limits(settings.max_frame_bytes, settings.max_subscriptions),
-            features=[],
+            features=FEATURE_NAMES,
             server=down.Server("agent-gateway", __version__),
         )
         self._send(encode(welcome))
