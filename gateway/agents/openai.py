@@ -15,25 +15,25 @@ from typing import Any, Literal, Self, assert_never
 
 import httpx2
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from gateway.agents.openai_calls import CallArguments, CallExtra, CallRepeated, CallStarted
 from gateway.agents.openai_history import (
     CallData,
     Conversation,
     ThinkingData,
-    function_name,
+    function_names,
     function_tools,
     merge_details,
     request_messages,
 )
 from gateway.agents.openai_model import Endpoint, ModelClient, ModelFailed
 from gateway.agents.openai_stream import (
-    CallArguments,
-    CallStarted,
     Delta,
     Finished,
     JsonObject,
     ModelError,
+    PartSeen,
     ProviderData,
     ReasoningField,
     TextDelta,
@@ -134,7 +134,13 @@ class OpenAIAgent:
         """One run. Raises `AgentError`: `model.failed`, or too many steps."""
         if _is_answered(run.messages):
             return
-        async with ModelClient(self.endpoint, tls=self._tls, ready=run.ready) as client:
+
+        async def waiting(wait_s: float) -> None:
+            await run.activity("waiting_for_model", f"waiting for the model, {wait_s:.0f} s")
+
+        async with ModelClient(
+            self.endpoint, tls=self._tls, ready=run.ready, waiting=waiting
+        ) as client:
             while True:
                 body = self._request(run)
                 async with run.message(
@@ -152,7 +158,8 @@ class OpenAIAgent:
                     except ModelFailed as error:
                         raise AgentError("model.failed", str(error)) from error
                     await step.close()
-                if not step.calls:
+                if not step.calls or step.cut:
+                    # The next answer would be cut in the same place.
                     run.finish(step.finish_reason)
                     return
 
@@ -208,10 +215,16 @@ class _Step:
         self.finish_reason: FinishReason = "other"
         self._message = message
         self._model = model
-        self._names = {function_name(tool.name): tool.name for tool in reversed(tools)}
+        self._names = {sent: own for own, sent in function_names(t.name for t in tools).items()}
+        self._started: dict[int, CallStarted] = {}
         self._thinking = False  # the last that came
         self._field: ReasoningField | None = None
         self._details: list[JsonObject] = []  # not yet in the message
+
+    @property
+    def cut(self) -> bool:
+        """Whether the model's limit of tokens cut the arguments of a call."""
+        return self.finish_reason == "length" and any(not c.whole for c in self.calls.values())
 
     async def take(self, delta: Delta) -> None:
         """The next of the model's deltas."""
@@ -227,6 +240,14 @@ class _Step:
                 await self._call(delta)
             case CallArguments():
                 await self.calls[delta.index].arguments(delta.text)
+            case CallRepeated():
+                self.calls[delta.index].repeat(delta.text)
+            case CallExtra():
+                started = structs.replace(self._started[delta.index], extra=delta.extra)
+                await self.calls[delta.index].sign(self._private(started))
+            case PartSeen():
+                await self._sign()
+                await self._message.part(delta.content)
             case ProviderData():
                 merge_details(self._details, delta.value)
             case UsageSeen():
@@ -243,13 +264,14 @@ class _Step:
         await self._sign()
 
     async def _call(self, delta: CallStarted) -> None:
-        provider = CallData(
-            model=self._model, id=delta.id, extra=delta.extra, reasoning=self._field
-        )
         name = self._names.get(delta.name, delta.name)
-        self.calls[delta.index] = await self._message.call(
-            name, provider=msgspec.to_builtins(provider)
-        )
+        self._started[delta.index] = delta
+        self.calls[delta.index] = await self._message.call(name, provider=self._private(delta))
+
+    def _private(self, call: CallStarted) -> Any:
+        """What is kept with the call for the requests that follow."""
+        data = CallData(model=self._model, id=call.id, extra=call.extra, reasoning=self._field)
+        return msgspec.to_builtins(data)
 
     async def _sign(self) -> None:
         """Keeps the private data with the thinking that it belongs to, or with an empty one."""

@@ -35,7 +35,7 @@ class SseDecoder:
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._limit = max_event_bytes
-        self._rest = b""  # the line that has not ended
+        self._rest = bytearray()  # the line that has not ended
         self._skip_newline = False  # the \n of a \r\n that was cut in two
         self._first = True
         self._event = ""
@@ -53,14 +53,20 @@ class SseDecoder:
         if self._skip_newline and data[:1] == b"\n":
             data = data[1:]
         self._skip_newline = data[-1:] == b"\r"
-        *lines, self._rest = _LINE_END.split(self._rest + data)
+        # Only the new bytes are searched: a line that comes in many pieces costs its length once.
+        first, *lines = _LINE_END.split(data)
+        self._rest += first
         if len(self._rest) > self._limit:
             raise SseTooLarge(self._limit)
+        if not lines:
+            return []
+        lines.insert(0, bytes(self._rest))
+        self._rest = bytearray(lines.pop())
         return [event for line in lines if (event := self._line(line)) is not None]
 
     def end(self) -> list[SseEvent]:
         """The stream is over: the event that was not ended by a blank line, if there is one."""
-        line, self._rest = self._rest, b""
+        line, self._rest = bytes(self._rest), bytearray()
         if line:
             self._line(line)
         event = self._line(b"")
@@ -74,7 +80,7 @@ class SseDecoder:
         self._size += len(line)
         if self._size > self._limit:
             raise SseTooLarge(self._limit)
-        name, _, raw = line.partition(b":")
+        name, _, raw = line.lstrip(b" ").partition(b":")
         value = raw.removeprefix(b" ").decode(errors="replace")
         if name == b"data":
             self._data.append(value)

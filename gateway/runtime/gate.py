@@ -5,8 +5,10 @@ model sent them; what to show comes out. Nothing here knows of messages, events 
 
 A model step is one message, and its text is of three kinds. Between a pair of `tags` it is
 `thinking`; tags are found anywhere in the step, the first close tag closes, an unclosed one lasts
-until the end, and the tags themselves vanish. The rest is `text` if the step ends without a call,
-else `commentary`, and that is known only later:
+until the end, and the tags themselves vanish. A close tag that nothing opened, where the step has
+shown nothing but text, was opened by the prompt: what came before it was thinking, by a `Replace`;
+right after reasoning that came in a field of its own it just vanishes. The rest is `text` if the
+step ends without a call, else `commentary`, and that is known only later:
 
 - `preamble="show"`: text goes out at once as `text`; when a call begins, what was shown becomes
   `commentary` by a `Replace`, and text after the call is `commentary` from the start.
@@ -80,6 +82,13 @@ class Gate:
         self._tokens = tokens  # what ends a stretch of text
         self._marker = marker
         self._until = tags[0][1] if opened and tags else None  # the close tag awaited, in thinking
+        # Whether a close tag may still come whose open tag stands in the prompt.
+        self._unopened = not opened
+        self._closers = [
+            closing
+            for _, closing in tags
+            if not any(t.startswith(closing) or closing.startswith(t) for t in tokens)
+        ]
         self._starts = self._first_characters()  # nothing to find in a piece without them
         self._pending = ""  # the beginning of a tag or of the marker, perhaps
         self._held: list[str] = []  # text that waits for the end of the step
@@ -130,6 +139,7 @@ class Gate:
         """A call begins: show what this returns before it. The call takes the next index."""
         self._flow = None
         shown = self._scan(self._pending, last=True)  # no tag spans a call
+        self._unopened = False
         if not self._called:
             self._called = True
             shown += self._release("commentary")
@@ -152,17 +162,35 @@ class Gate:
         self._pending = ""
         shown: list[Shown] = []
         while text:
-            tokens = self._tokens if self._until is None else [self._until]
-            start, token = _first(text, tokens, last=last)
+            start, token = _first(text, self._awaited(), last=last)
             self._show(shown, text[:start])
             if token is None:
                 self._pending = text[start:]
                 break
             text = text[start + len(token) :]
-            self._pass(token)
+            if self._until is None and self._unopened and token in self._closers:
+                shown += self._was_thinking()
+            else:
+                self._pass(token)
+        return shown
+
+    def _awaited(self) -> list[str]:
+        """What ends the present stretch."""
+        if self._until is not None:
+            return [self._until]
+        return [*self._tokens, *self._closers] if self._unopened else self._tokens
+
+    def _was_thinking(self) -> list[Shown]:
+        """A close tag that nothing opened: whatever was shown so far is thinking."""
+        self._unopened = False
+        shown = self._release("thinking")
+        shown += self._replace("text", "thinking")
+        shown += self._replace("commentary", "thinking")
+        self._starts = self._first_characters()
         return shown
 
     def _pass(self, token: str) -> None:
+        self._unopened = False
         if token == self._marker and self._until is None:
             self._marker = None
             self._tokens = list(self._closing)
@@ -171,8 +199,7 @@ class Gate:
         self._starts = self._first_characters()
 
     def _first_characters(self) -> str:
-        tokens = self._tokens if self._until is None else [self._until]
-        return "".join({token[0] for token in tokens})
+        return "".join({token[0] for token in self._awaited()})
 
     def _show(self, shown: list[Shown], text: str) -> None:
         if not text:

@@ -30,6 +30,7 @@ from protocol.values import (
     SourcePart,
     TextPart,
     ThinkingPart,
+    ToolCallPart,
     Usage,
 )
 
@@ -48,10 +49,13 @@ _PARTS: dict[Kind, type[TextPart | CommentaryPart | ThinkingPart]] = {
 class CallWriter:
     """A call that the model is naming; its arguments come as pieces of JSON text."""
 
-    def __init__(self, call: str, name: str, recorder: Recorder | None) -> None:
+    def __init__(
+        self, call: str, name: str, recorder: Recorder | None, place: tuple[str, int] = ("", 0)
+    ) -> None:
         self.id = call
         self.name = name
         self._recorder = recorder
+        self._message, self._part = place
         self._pieces: list[str] = []
 
     async def arguments(self, piece: str) -> None:
@@ -66,14 +70,48 @@ class CallWriter:
                 await self._recorder.room()
             self._recorder.delta(self.id, 0, None, piece, first=first)
 
+    def repeat(self, text: str) -> None:
+        """The whole arguments, said again: what came before counts no more.
+
+        People see the pieces that came; the call is requested with these.
+        """
+        self._pieces = [native(text)]
+
+    async def sign(self, provider: Any) -> None:
+        """Private data of the model's provider that came after the call's name."""
+        if self._recorder is None:
+            return
+        if self._recorder.full:
+            await self._recorder.room()
+        content = ToolCallPart(self.id, plain(provider, "provider"))
+        self._recorder.fact(
+            ev.MessagePart(time="", message=self._message, part=self._part, content=content)
+        )
+
+    @property
+    def whole(self) -> bool:
+        """Whether the arguments so far are a JSON object."""
+        try:
+            self.parsed()
+        except ValueError:
+            return False
+        return True
+
     def parsed(self) -> dict[str, Any]:
         """The whole arguments; none at all are an empty object.
+
+        Some models send `null` for none, or the object once more inside a string: both are taken
+        as what they mean.
 
         Raises:
             ValueError: they are not a JSON object.
         """
         text = clean("".join(self._pieces))
         arguments: Any = plain(msgspec.json.decode(text), "arguments") if text.strip() else {}
+        if isinstance(arguments, str):
+            arguments = plain(msgspec.json.decode(arguments), "arguments")
+        if arguments is None:
+            arguments = {}
         if not isinstance(arguments, dict):
             raise ValueError("Expected a JSON object")  # noqa: TRY004 - a value, not a type of ours
         return arguments  # pyright: ignore[reportUnknownVariableType] - any JSON object
@@ -186,7 +224,7 @@ class MessageWriter:
         part = self._next_part()
         if self.committed:
             return self._stored_call(name)
-        call = CallWriter(self._new_id("c"), name, self._recorder)
+        call = CallWriter(self._new_id("c"), name, self._recorder, (self.id, part))
         self._named.append(call)
         await self._recorder.step(
             inputs.StartCall(

@@ -7,9 +7,12 @@ import msgspec
 import pytest
 
 from gateway.agents.openai_history import (
+    CONTINUED,
+    NO_OUTPUT,
     Conversation,
     ThinkingData,
     function_name,
+    function_names,
     function_tools,
     merge_details,
     request_messages,
@@ -167,6 +170,7 @@ def test_calls_carry_the_providers_ids_and_are_followed_by_their_results() -> No
             "tool_call_id": "c_3",
             "content": '{"error":{"code":"tool.denied","message":"Not now."}}',
         },
+        {"role": "assistant", "content": CONTINUED},
         {"role": "user", "content": "And be quick."},
     ]
 
@@ -180,11 +184,12 @@ def test_private_data_of_a_call_goes_to_its_own_model_only() -> None:
 
 def test_files_of_a_result_follow_as_a_users_message() -> None:
     files = [FilePart("https://x/shot.png", "image/png")]
-    *_, result, shown = made(
+    *_, result, between, shown = made(
         asked("x"),
         said(calls=[called("c_1", files=files, name="shoot", provider={"id": "x"})]),
     )
     assert result == {"role": "tool", "tool_call_id": "x", "content": "null"}
+    assert between == {"role": "assistant", "content": CONTINUED}
     assert shown == {
         "role": "user",
         "content": [
@@ -210,14 +215,14 @@ def test_a_run_that_was_started_by_an_input(value: Any, text: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
-def test_plain_reasoning_goes_back_while_the_model_works_on_the_same_question(field: str) -> None:
+def test_plain_reasoning_goes_back_beside_calls(field: str) -> None:
     def step(*, mine: bool = True, **provider: Any) -> dict[str, Any]:
         call = called("c_1", output=1, provider={"id": "x", **provider})
         thoughts = ThinkingPart("I must "), ThinkingPart("look.")
         return made(asked("x"), said(*thoughts, mine=mine, calls=[call]))[1]
 
     assert step(reasoning=field)[field] == "I must look."
-    assert field not in step(reasoning=field, mine=False), "of an earlier question"
+    assert step(reasoning=field, mine=False)[field] == "I must look.", "of an earlier question (A1)"
     assert field not in step(reasoning=field, model="another"), "of another model"
     assert field not in step(), "of a provider that does not name the field"
     assert field not in made(said(ThinkingPart("Hm."), TextPart("Yes.")))[0], "of an answer"
@@ -299,4 +304,73 @@ def test_calls_that_begin_a_conversation_follow_something() -> None:
     """What an earlier run was started with is not kept."""
     call = called("c_1", output=1)
     begun = made(said(calls=[call], mine=False), asked("And?"), system="You help.")
-    assert [one["role"] for one in begun] == ["system", "user", "assistant", "tool", "user"]
+    assert [one["role"] for one in begun] == [
+        "system",
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+        "user",
+    ]
+
+
+def test_a_step_without_thoughts_has_the_field_all_the_same() -> None:
+    """A1: the model used the field in this conversation, so it wants it beside every call."""
+    first = called("c_1", output=1, provider={"id": "x", "reasoning": "reasoning_content"})
+    second = called("c_2", output=2, provider={"id": "y"})
+    thinking = said(ThinkingPart("Hm."), calls=[first])
+    _, one, _, two, _ = made(asked("x"), thinking, said(calls=[second]))
+    assert (one["reasoning_content"], two["reasoning_content"]) == ("Hm.", "")
+
+
+def test_nothing_of_a_users_right_after_a_result() -> None:
+    """A2: after a Stop, with steering, with files; every call has its result first."""
+    calls = [called("c_1", output=1), called("c_2", output=2)]
+    roles = [one["role"] for one in made(asked("x"), said(calls=calls), asked("y"), asked("z"))]
+    assert roles == ["user", "assistant", "tool", "tool", "assistant", "user", "user"]
+
+
+def test_content_is_always_there_and_never_blank() -> None:
+    """A11 and F3."""
+    called_ = called("c_1", output="", provider={"id": "x"})
+    _, step, result = made(asked("x"), said(TextPart("\n\n"), calls=[called_]))
+    assert step["content"] is None
+    assert result["content"] == NO_OUTPUT
+    assert made(asked("x"), said(TextPart(" \n"))) == [{"role": "user", "content": "x"}]
+    assert made(asked("  "), said(TextPart("Yes."))) == [{"role": "assistant", "content": "Yes."}]
+
+
+def test_files_go_as_what_models_take() -> None:
+    """F3: text as text, odd pictures not as pictures."""
+    csv = FilePart("data:text/csv;base64,YSxi", "text/csv", "t.csv")
+    svg = FilePart("data:image/svg+xml,%3Csvg%2F%3E", "image/svg+xml", "d.svg")
+    bad = FilePart("data:text/plain;base64,!", "text/plain", "n.txt")
+    far = FilePart("https://x/a.tiff", "image/tiff")
+    (asked_,) = made(said(TextPart("See"), csv, svg, bad, far, role="user"))
+    assert [one["type"] for one in asked_["content"]] == ["text", "text", "text", "file", "text"]
+    assert asked_["content"][1]["text"] == "t.csv:\na,b"
+    assert asked_["content"][2]["text"] == "d.svg:\n<svg/>"
+
+
+@pytest.mark.parametrize("parameters", [{}, {"type": "object"}, {"properties": {"a": {}}}])
+def test_schemas_are_complete(parameters: dict[str, Any]) -> None:
+    """A12."""
+    (sent,) = function_tools([Tool("ping", parameters)])
+    assert sent["function"]["parameters"] == {"type": "object", "properties": {}, **parameters}
+
+
+def test_no_two_functions_have_one_name() -> None:
+    """A13: other letters, and names longer than a function's may be."""
+    names = ["a.b", "a_b", "a b", "x" * 70, "x" * 80]
+    sent = function_names(names)
+    assert list(sent) == names
+    assert len(set(sent.values())) == len(names)
+    assert all(len(name) <= 64 for name in sent.values())
+    assert sent["a.b"] == "a_b"
+
+
+def test_ids_are_unique() -> None:
+    calls = [called(f"c_{n}", output=n, provider={"id": "same"}) for n in (1, 2)]
+    _, step, *results = made(asked("x"), said(calls=calls))
+    assert [one["id"] for one in step["tool_calls"]] == ["same", "c_2"]
+    assert [one["tool_call_id"] for one in results] == ["same", "c_2"]

@@ -2,8 +2,12 @@
 
 import asyncio
 import json
+import time
+import tracemalloc
+import zlib
 from collections.abc import Sequence
 from contextlib import aclosing
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -228,3 +232,75 @@ async def test_cancelling_while_it_waits_for_the_first_byte_hangs_up() -> None:
 def test_an_endpoint_does_not_show_its_key() -> None:
     where = endpoint("https://user:secret@models.example:8443/v1")
     assert f"{where!r} {where}" == "Endpoint(models.example:8443) Endpoint(models.example:8443)"
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_a_body_without_end_is_not_kept(status: int, compressed: bool) -> None:
+    """S5: of an error so much is read as people can use, of JSON 16 MiB, compressed or not."""
+    blank = b" " * (1 << 20)
+    pieces = [b"{", *[blank] * 40]
+    headers = {"content-type": "application/json"}
+    if compressed:
+        packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+        packed = b"".join(packer.compress(one) for one in [b"{", *[blank] * 2_000])
+        pieces = [packed + packer.flush()]
+        headers["content-encoding"] = "gzip"
+    answer = Answer(pieces=pieces, status=status, headers=headers)
+    tracemalloc.start()
+    try:
+        async with ModelServer([answer]) as server:
+            _, said = await ask(endpoint(server.url, retries=0))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert ("larger than" in said) if status == 200 else ("HTTP 400" in said)
+    assert peak < 120 << 20
+
+
+async def test_an_answer_that_is_not_what_its_header_says() -> None:
+    broken = {"content-type": "text/event-stream", "content-encoding": "gzip"}
+    async with ModelServer([Answer(pieces=[b"data: {}"], headers=broken)]) as server:
+        _, said = await ask(endpoint(server.url, retries=0))
+    assert "cannot be decompressed" in said
+
+
+async def test_an_error_before_anything_was_said_is_tried_again() -> None:
+    """A21: as an HTTP error of that code; after the first word it is final."""
+    busy = Answer(pieces=[b'data: {"error": {"code": 503, "message": "Busy."}}\n\n'])
+    async with ModelServer([busy, said({"content": "Hi"})]) as server:
+        deltas, told = await ask(endpoint(server.url))
+    assert told == ""
+    assert TextDelta("Hi") in deltas
+    fatal = Answer(pieces=[b'data: {"error": {"code": 400, "message": "Bad."}}\n\n'])
+    async with ModelServer([fatal]) as server:
+        _, told = await ask(endpoint(server.url))
+    assert told == "Bad. (400)"
+
+
+async def test_who_waits_is_told_how_long() -> None:
+    """A20: an endpoint may ask for a minute, in seconds or by a date; people see it."""
+    when = formatdate(time.time() + 3_600, usegmt=True)
+    async with ModelServer([refused(429, {}, **{"retry-after": when})]) as server:
+        _, told = await ask(endpoint(server.url))
+    assert "asks to wait 3" in told
+    pauses: list[float] = []
+
+    async def waiting(wait_s: float) -> None:
+        pauses.append(wait_s)
+
+    async with (
+        ModelServer([refused(503, {}), said({"content": "Hi"})]) as server,
+        ModelClient(endpoint(server.url), waiting=waiting) as client,
+    ):
+        assert [d async for d in client.answer({})]
+    assert len(pauses) == 1
+
+
+@pytest.mark.parametrize("query", ["?api-version=1", "/?a=b"])
+async def test_the_query_of_a_base_url_stays_behind_the_path(query: str) -> None:
+    """A19."""
+    async with ModelServer([said({"content": "Hi"})]) as server:
+        await ask(endpoint(server.url + query))
+    (request,) = server.requests
+    assert request.path == "/v1/chat/completions?" + query.partition("?")[2]

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
+from gateway.agents.openai_calls import MAX_CALLS, CallArguments, CallStarted
 from gateway.agents.openai_stream import (
-    CallArguments,
-    CallStarted,
+    MAX_ANSWER_CHARACTERS,
     Delta,
     Finished,
     ModelError,
@@ -117,7 +117,13 @@ EXAMPLES: dict[str, tuple[bytes, list[Delta]]] = {
             delta(content=[{"type": "thinking", "thinking": []}, {"type": "reference"}, "odd"]),
             STOP,
         ),
-        [ThinkingDelta("r", "content"), ThinkingDelta("s", "content"), TextDelta("a"), END],
+        [
+            ThinkingDelta("r", "content"),
+            ThinkingDelta("s", "content"),
+            TextDelta("a"),
+            TextDelta("odd"),
+            END,
+        ],
     ),
     "a refusal is the answer": (
         sse(delta(content=None, refusal="No."), delta("refusal")),
@@ -325,7 +331,31 @@ def test_example(name: str, size: int) -> None:
     ],
 )
 def test_finish_reasons(spelling: str, reason: str) -> None:
-    assert [d.reason for d in read(sse(delta(spelling))) if isinstance(d, Finished)] == [reason]
+    told = read(sse(delta(content="a"), delta(spelling)))
+    assert [d.reason for d in told if isinstance(d, Finished)] == [reason]
+
+
+@pytest.mark.parametrize("spelling", ["no_such_reason", "error", "ERROR"])
+def test_a_failed_answer_is_no_empty_one(spelling: str) -> None:
+    """A6."""
+    (told,) = read(sse(delta(spelling)))
+    assert isinstance(told, ModelError)
+
+
+def test_calls_and_answers_without_end_are_refused() -> None:
+    """S15: the step fails, and what follows is not kept."""
+    many = sse(*[calls(piece("{}", "f", index=n, id=f"c{n}")) for n in range(MAX_CALLS + 1)])
+    told = read(many)
+    assert sum(isinstance(d, CallStarted) for d in told) == MAX_CALLS
+    assert told[-1] == ModelError("", f"The model called more than {MAX_CALLS} tools in one step.")
+    for field in ("content", "reasoning_content"):
+        long = sse(*[delta(**{field: "x" * (MAX_ANSWER_CHARACTERS // 4)})] * 5)
+        told = read(long)
+        assert len(told) == 5
+        assert isinstance(told[-1], ModelError), field
+    arguments = "x" * (MAX_ANSWER_CHARACTERS // 4)
+    told = read(sse(calls(piece("", "f", index=0)), *[calls(piece(arguments, index=0))] * 5))
+    assert isinstance(told[-1], ModelError)
 
 
 def test_a_response_in_one_piece() -> None:
@@ -427,6 +457,8 @@ class Heard:
                     self.provider += delta.value
                 case ModelError():
                     self.error = delta
+                case _:
+                    raise AssertionError(f"in no recording: {delta}")
         self.calls = [
             (id_, name, json.loads(arguments[i])) for i, (id_, name, _) in enumerate(self.calls)
         ]

@@ -82,7 +82,26 @@ EXAMPLES: dict[str, tuple[dict[str, Any], Pieces, Parts]] = {
     ),
     "never closed": ({}, ["A<think>b <think> c"], [("text", "A"), ("thinking", "b <think> c")]),
     "an empty pair joins what is around it": ({}, ["a<think></think>b"], [("text", "ab")]),
-    "a close tag alone is text": ({}, ["a</think>b"], [("text", "a</think>b")]),
+    "a close tag alone was opened by the prompt": (
+        {},
+        ["a</think>b</think>"],
+        [("thinking", "a"), ("text", "b</think>")],
+    ),
+    "a close tag after a pair is text": (
+        {},
+        ["<think>a</think>b</think>"],
+        [("thinking", "a"), ("text", "b</think>")],
+    ),
+    "hold, and a close tag alone": (
+        {"preamble": "hold"},
+        ["a</think>b"],
+        [("thinking", "a"), ("text", "b")],
+    ),
+    "a close tag that begins an open one is text": (
+        {"tags": [("```think", "```")]},
+        ["a ``` b"],
+        [("text", "a ``` b")],
+    ),
     "almost a tag": ({}, ["1 <think 2 <thin"], [("text", "1 <think 2 <thin")]),
     "a tag after its own beginning": (
         {},
@@ -261,14 +280,21 @@ def reference(text: str, *, called: bool) -> dict[str, str]:
     """What each kind holds in the end, worked out over the whole text at once."""
     kinds = {"text": "", "commentary": "", "thinking": ""}
     marked = False
+    unopened = True
     position = 0
     while position < len(text):
-        match = re.compile(r"<<t>u|<t>" + ("" if marked else "|<A:")).search(text, position)
+        found = r"<<t>u|<t>" + ("" if marked else "|<A:") + ("|</t>|u>>" if unopened else "")
+        match = re.compile(found).search(text, position)
         end = match.start() if match else len(text)
         kinds["text" if marked and not called else "commentary"] += text[position:end]
         if match is None:
             break
         position = match.end()
+        unopened = False
+        if match.group() in ("</t>", "u>>"):  # its open tag stood in the prompt
+            kinds["thinking"] = kinds["commentary"] + kinds["text"]
+            kinds["commentary"] = kinds["text"] = ""
+            continue
         if match.group() == "<A:":
             marked = True
             continue
