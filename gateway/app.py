@@ -20,6 +20,7 @@ from starlette.routing import WebSocketRoute
 from gateway.agents.registry import resolve_agents
 from gateway.auth import Authenticator, NoAuth, OwnAuthenticator, open_auth
 from gateway.broker.base import Broker
+from gateway.broker.memory import MemoryBroker
 from gateway.broker.open import open_broker
 from gateway.delivery.addresses import Addresses
 from gateway.delivery.admission import Admission
@@ -50,6 +51,7 @@ from gateway.transports.origins import OriginCheck, OriginGuard
 from gateway.transports.pages import demo_routes
 from gateway.transports.proxies import TrustedProxies
 from gateway.transports.rates import RequestRates
+from gateway.transports.started import NOT_STARTED, StartedGuard
 from gateway.transports.websocket import native_endpoint
 from protocol.errors import ProtocolError
 
@@ -73,12 +75,16 @@ class GatewayWorker:
     ) -> None:
         self.agents = resolve_agents(settings.agents) if agents is None else dict(agents)
         self.broker = open_broker(settings.broker) if broker is None else broker
+        # With a memory broker of its own this process is all there is.
+        alone = broker is None and runs and isinstance(self.broker, MemoryBroker)
+        self.started = False
         self.metrics = metrics or Metrics()
         self.drain_s = settings.drain_ms / 1000
         self.stall_s = settings.stall_ms / 1000
         self.store = Store(
             self.broker,
             rules=Rules(
+                agents=frozenset(agent.name for agent in self.agents.values()) if alone else None,
                 run_ttl_s=settings.run_ttl_ms / 1000,
                 session_ttl_s=settings.session_ttl_ms / 1000 or math.inf,
                 sizes=Sizes(
@@ -121,6 +127,7 @@ class GatewayWorker:
         """
         try:
             await self.broker.start()
+            self.started = True
             async with asyncio.TaskGroup() as group:
                 loops = [group.create_task(loop) for loop in self._loops()]
                 worker = None if self.worker is None else group.create_task(self.worker.run())
@@ -131,6 +138,7 @@ class GatewayWorker:
                 for loop in loops:
                     loop.cancel()
         finally:
+            self.started = False
             await self.broker.close()
 
     def _loops(self) -> Sequence[Coroutine[Any, Any, None]]:
@@ -239,6 +247,8 @@ class Gateway(GatewayWorker):
 
     def unready(self) -> str | None:
         """Why no new client should come; None: all is well."""
+        if not self.started:
+            return NOT_STARTED
         if (reason := self.admission.unready) is not None:
             return reason
         if not self.broker.healthy:
@@ -263,6 +273,7 @@ class Gateway(GatewayWorker):
             ],
             middleware=[
                 Middleware(SecurityHeaders),
+                Middleware(StartedGuard, started=lambda: self.started),
                 Middleware(TrustedProxies, proxies=self.settings.trusted_proxies),
                 Middleware(RequestRates, addresses=self._delivery.addresses),
                 Middleware(OriginGuard, check=self._origins),

@@ -6,8 +6,7 @@ docs/protocol.md, "Features". A name is never taken back.
 """
 
 FEATURES: dict[str, str] = {
-    "agents": "`GET /v1/agents`; an unknown agent is refused with `agent.not_found`.",
-    "handshake": "`GET /v1/handshake` says what a WebSocket handshake would be answered, and why.",
+    "unknown_agents": "Where one process is all there is, an unknown agent is refused at once.",
 }
 """The feature's name -> what it is, in one sentence."""
 

@@ -183,7 +183,7 @@ def _said(piece: JsonObject) -> tuple[str, str]:
     """The name and the piece of the arguments, wherever they stand."""
     function = piece.get("function")
     custom = piece.get("custom")
-    inner: Any = function if isinstance(function, dict) else custom
+    inner = cast("Any", function if isinstance(function, dict) else custom)
     place = cast("JsonObject", inner) if isinstance(inner, dict) else piece
     name = place.get("name")
     arguments = place.get("arguments", place.get("input"))

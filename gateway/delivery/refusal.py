@@ -19,6 +19,6 @@ def refusal(error: Exception, id: str | None, session: str | None) -> ProtocolEr
     if isinstance(error, SessionMissing):
         text = f"There is no session {session}."
         return ProtocolError("session.not_found", text, id=id, session=session)
-    if not isinstance(error, BrokerError):
-        log.error("a command failed", exc_info=error)
+    kind = "the broker refused it" if isinstance(error, BrokerError) else "a command failed"
+    log.error("%s (command %s, session %s)", kind, id, session, exc_info=error)
     return ProtocolError("internal", id=id, session=session)

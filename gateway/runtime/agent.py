@@ -82,8 +82,14 @@ def agent(
     own = [t if isinstance(t, ServerTool) else ServerTool.of(t) for t in tools]
 
     def decorate(function: AgentFunction) -> FunctionAgent:
+        called = getattr(function, "__qualname__", repr(function))
+        if inspect.isasyncgenfunction(function):
+            raise ConfigurationError(
+                f"{called} is no agent: it has a `yield`. An agent says what it has to say with"
+                " `await run.say(…)`, or piece by piece within `async with run.message()`."
+            )
         if not inspect.iscoroutinefunction(function):
-            raise ConfigurationError(f"{function!r} is no agent; write it as `async def`.")
+            raise ConfigurationError(f"{called} is no agent; write it as `async def`.")
         return FunctionAgent(
             name=name or function.__name__,
             function=function,

@@ -32,6 +32,7 @@ from gateway.sessions.draft import Decision, NewId, Origin, Rules
 from gateway.sessions.heads import Heads, tell_auditor
 from gateway.sessions.ids import derived_id, random_id
 from gateway.sessions.loading import Snapshots
+from gateway.sessions.offered import check_agent
 from gateway.sessions.quotas import Quotas, busy
 from gateway.sessions.repeats import answer, answer_again, digest_of
 from gateway.sessions.session import Orphan, Session
@@ -330,6 +331,7 @@ class Store:
         name = command.session or derived_id("s", owner, origin.client, command.id)
         facts = Facts(name, command.agent, origin.principal)
         self._heads.check(origin.grant, "create", facts)
+        check_agent(command.agent, self.rules.agents, origin.grant)
         check_metadata(self.rules.sizes, command.metadata)
         check_tools(self.rules.sizes, command.tools)
         await quota.room_for_session(self.broker, quotas, owner, name)

@@ -8,7 +8,10 @@ too: else a foreign page that lets its own name point to 127.0.0.1 (DNS rebindin
 "same origin".
 """
 
+import logging
+import time
 from collections.abc import Iterable
+from typing import Literal
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,11 +19,21 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.limits import Clock
 from gateway.settings import Settings, is_loopback
 from gateway.transports.answers import of_api
 from gateway.transports.proxies import TOLD
 from protocol.codec import error_frame
-from protocol.errors import ProtocolError, malformed
+from protocol.errors import ProtocolError, excerpt, malformed
+
+SHOWN_CHARACTERS = 200
+"""Of an origin or a host, in an answer and in the log."""
+QUIET_S = 60.0
+"""Between two log lines about the same origin or host."""
+MAX_QUIET = 256
+"""Origins and hosts that are remembered for it."""
+
+log = logging.getLogger("gateway.transports")
 
 OF_OTHERS = ("cross-site", "same-site")
 PREFLIGHT = {
@@ -33,8 +46,11 @@ PREFLIGHT = {
 class OriginCheck:
     """Whether the page that opened a connection may use it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, clock: Clock = time.monotonic) -> None:
         self._allowed = frozenset(settings.allowed_origins)
+        self._clock = clock
+        # (reason, origin or host) -> when its refusal is logged again
+        self._quiet_until: dict[tuple[str, str], float] = {}
         self.let_all_in = settings.auth == "none"
         """Who sends no token is somebody, too: a form of another's page must not be."""
         self._names = (
@@ -49,22 +65,59 @@ class OriginCheck:
         """Whether it is one of those that were allowed by name, not our own."""
         return origin in self._allowed
 
-    def __call__(self, connection: HTTPConnection) -> bool:
-        """True: it may. The gateway's own pages may, and those of allowed origins."""
-        return self.accepts(connection.headers, connection.scope.get(TOLD))
+    def __call__(self, connection: HTTPConnection) -> ProtocolError | None:
+        """Why it may not; None: the gateway's own pages may, and those of allowed origins."""
+        return self.refused(connection.headers, connection.scope.get(TOLD))
 
-    def accepts(self, headers: Headers, scheme: str | None = None) -> bool:
-        """The same, by the request's headers; `scheme`: of our own pages, where it is known."""
+    def refused(self, headers: Headers, scheme: str | None = None) -> ProtocolError | None:
+        """The same, by the request's headers; `scheme`: of our own pages, where it is known.
+
+        A refusal is logged, once a minute for each origin or host.
+        """
         host = headers.get("host", "").lower()
         try:
             is_own = self._is_own(urlsplit(f"//{host}").hostname or "")
         except ValueError:  # a broken address in brackets
-            return False
+            is_own = False
+        if not is_own:
+            return self._told("host", host)
         own = [f"{scheme}://{host}"] if scheme else [f"http://{host}", f"https://{host}"]
         origins = headers.getlist("origin")
         if not origins and headers.get("sec-fetch-site") in OF_OTHERS:
-            return False
-        return is_own and all(origin in self._allowed or origin in own for origin in origins)
+            return self._told("origin", "")
+        for origin in origins:
+            if origin not in self._allowed and origin not in own:
+                return self._told("origin", origin)
+        return None
+
+    def _told(self, reason: Literal["origin", "host"], name: str) -> ProtocolError:
+        """The refusal, with what a person can do about it; also as a line of the log."""
+        shown = excerpt(name, SHOWN_CHARACTERS)
+        if reason == "host":
+            text = (
+                f'The name "{shown}" in Host is not loopback, and without authentication only'
+                " loopback names may be used: connect to 127.0.0.1, set --auth, or set --host to"
+                " this name."
+            )
+            setting = "host"
+        elif name:
+            text = (
+                f"Pages of {shown} may not connect. If they should, start the gateway with"
+                f" --allowed-origins {shown}."
+            )
+            setting = "allowed_origins"
+        else:
+            text = "Pages of other sites may not connect without saying their origin."
+            setting = "allowed_origins"
+        now = self._clock()
+        key = (reason, shown)
+        if now >= self._quiet_until.get(key, now):
+            if len(self._quiet_until) >= MAX_QUIET:  # somebody invents names: begin anew
+                self._quiet_until.clear()
+            self._quiet_until[key] = now + QUIET_S
+            log.warning("refused at the door: %s", text)
+        details = {"reason": reason, reason: shown, "setting": setting}
+        return ProtocolError("auth.forbidden", text, details=details)
 
     def _is_own(self, name: str) -> bool:
         return self._names is None or name in self._names or is_loopback(name)
@@ -100,8 +153,7 @@ class OriginGuard:
         await self._app(scope, receive, send)
 
     def _refused(self, scope: Scope, headers: Headers) -> Response | None:
-        if not self._check.accepts(headers, scope.get(TOLD)):
-            error = ProtocolError("auth.forbidden", "This origin may not connect.")
+        if (error := self._check.refused(headers, scope.get(TOLD))) is not None:
             return _answer(error, 403)
         if scope["method"] == "POST" and self._check.let_all_in and _may_be_a_form(headers):
             return _answer(malformed("The body must be application/json."), 415)

@@ -24,6 +24,7 @@ from gateway.transports.proxies import address_of
 from gateway.transports.sockets import SocketPeer, content_of
 from protocol import SUBPROTOCOL
 from protocol.codes import CLOSES
+from protocol.errors import ProtocolError
 
 CLOSE_S = 2.0
 CROWDED_S = 5
@@ -96,14 +97,18 @@ class AwaitingPeer:
             self._gone.set()
 
 
-def native_endpoint(delivery: Delivery, allowed: OriginCheck) -> Endpoint:
-    """The endpoint of `/v1/ws`. `allowed` says whether a page of that Origin may connect."""
+Check = Callable[[HTTPConnection], ProtocolError | None]
+"""Why the page that opened a connection may not use it; None: it may."""
+
+
+def native_endpoint(delivery: Delivery, check: Check) -> Endpoint:
+    """The endpoint of `/v1/ws`. `check` says whether a page of that Origin may connect."""
 
     async def endpoint(socket: WebSocket) -> None:
         visit = delivery.addresses.visit(address_of(socket.scope))
         try:
             try:
-                if not await _accepted(socket, allowed, delivery, visit):
+                if not await _accepted(socket, check, delivery, visit):
                     return
             except (WebSocketDisconnect, RuntimeError, OSError):
                 return  # the client did not wait for the answer
@@ -118,15 +123,13 @@ def native_endpoint(delivery: Delivery, allowed: OriginCheck) -> Endpoint:
     return endpoint
 
 
-async def _accepted(
-    socket: WebSocket, allowed: OriginCheck, delivery: Delivery, visit: Visit
-) -> bool:
+async def _accepted(socket: WebSocket, check: Check, delivery: Delivery, visit: Visit) -> bool:
     """Answers the handshake, and notes what it grants; False: with a refusal."""
     if not delivery.addresses.request(visit.address):
         await _deny(socket, too_many_requests(), 4479)
         return False
-    if not allowed(socket):
-        await _deny(socket, PlainTextResponse("This origin may not connect.\n", 403), 4403)
+    if (error := check(socket)) is not None:
+        await _deny(socket, refused(error), 4403)
         return False
     offered = offered_protocols(socket)
     if offered and SUBPROTOCOL not in offered:

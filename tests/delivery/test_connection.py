@@ -12,6 +12,7 @@ from gateway.delivery.connection import Connection
 from gateway.delivery.outbox import CONTROL_LIMIT_FRAMES
 from gateway.errors import BrokerUnavailable
 from gateway.settings import Settings
+from protocol.features import NAMES
 from protocol.values import Principal
 from tests.delivery.doors import ANN_ANSWER, ANN_FULL, BOB, Doors
 from tests.sessions.replicas import Faults
@@ -47,7 +48,7 @@ async def test_welcome_says_who_and_what(inside: InProcess) -> None:
         "principal": {"tenant": "local", "subject": "dev"},
         "heartbeat_ms": 25_000,
         "limits": {"max_frame_bytes": 1_048_576, "max_subscriptions": 64},
-        "features": [],
+        "features": NAMES,
     }
 
 

@@ -45,6 +45,12 @@ def test_anything_else_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="async def"):
         agent()(cast("Any", plain))
 
+    async def yields(run: RunContext) -> Any:
+        yield "a"
+
+    with pytest.raises(ConfigurationError, match=r"yields is no agent: it has a `yield`"):
+        agent()(cast("Any", yields))
+
     def untyped(a) -> None: ...  # pyright: ignore[reportMissingParameterType] - that is what is wrong
 
     with pytest.raises(ConfigurationError, match="no type hint"):

@@ -83,7 +83,7 @@ class Tab:
 
 def tabs(inside: InProcess, count: int) -> list[Tab]:
     """So many sockets of one server."""
-    routes = [WebSocketRoute("/v1/ws", native_endpoint(inside.delivery, lambda _: True))]
+    routes = [WebSocketRoute("/v1/ws", native_endpoint(inside.delivery, lambda _: None))]
     config = server_config(Starlette(routes=routes), inside.delivery.settings, interface="asgi3")
     config.ws_ping_interval = None  # by the clock of the machine, and nobody would answer
     config.load()

@@ -39,6 +39,7 @@ from gateway.transports.http import api_routes
 from gateway.transports.websocket import native_endpoint
 from protocol import commands as cmd
 from protocol.codec import encode
+from protocol.errors import ProtocolError
 from protocol.events import ControlEvent, Event, MessageDelta
 from protocol.values import Principal
 from tests.support.waiting import eventually
@@ -140,7 +141,11 @@ async def serving(
                 "/v1/ws",
                 native_endpoint(
                     inside.delivery,
-                    lambda http: not origins or http.headers.get("origin") in origins,
+                    lambda http: (
+                        None
+                        if not origins or http.headers.get("origin") in origins
+                        else ProtocolError("auth.forbidden")
+                    ),
                 ),
             ),
             *api_routes(inside.delivery),

@@ -48,7 +48,10 @@ async def test_whatever_is_served(method: str, path: str, status: int) -> None:
     if path == "/readyz":
         gateway.roster.draining = True
     transport = httpx2.ASGITransport(app=gateway.app)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+    async with (
+        gateway.running(),
+        httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client,
+    ):
         answer = await client.request(method, path)
         assert answer.status_code == status
         assert_safe(answer)
@@ -66,7 +69,7 @@ async def test_a_request_that_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> str | None:
         raise RuntimeError("secret text")
 
-    monkeypatch.setattr(gateway.roster, "draining", True)
+    monkeypatch.setattr(gateway, "started", True)
     monkeypatch.setattr(type(gateway.admission), "unready", property(lambda _: broken()))
     transport = httpx2.ASGITransport(app=gateway.app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
@@ -78,9 +81,9 @@ async def test_a_request_that_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_refused_handshake() -> None:
     gateway = Gateway(Settings())
-    client = TestClient(gateway.app, base_url="http://127.0.0.1")
     headers = {"Origin": "https://evil.example"}
     with (
+        TestClient(gateway.app, base_url="http://127.0.0.1") as client,
         pytest.raises(WebSocketDenialResponse) as denied,
         client.websocket_connect("/v1/ws", headers=headers),
     ):

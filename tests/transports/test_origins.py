@@ -11,6 +11,8 @@ from starlette.types import ASGIApp
 
 from gateway.settings import Settings
 from gateway.transports.origins import OriginCheck, OriginGuard
+from protocol.errors import ProtocolError
+from tests.support.inprocess import ManualClock
 
 JWT = Settings(
     auth="jwt", auth_secret="s" * 32, host="0.0.0.0", allowed_origins=("https://app.example.com",)
@@ -51,19 +53,22 @@ JWT = Settings(
 def test_pages_of_allowed_origins(origin: str | None, accepted: bool) -> None:
     raw = [(b"host", b"gateway.example")]
     raw += [] if origin is None else [(b"origin", origin.encode())]
-    assert OriginCheck(JWT).accepts(Headers(raw=raw)) is accepted
+    assert (OriginCheck(JWT).refused(Headers(raw=raw)) is None) is accepted
 
 
 @pytest.mark.parametrize("host", [None, "", "[::1", "null"])
 def test_a_page_of_nowhere(host: str | None) -> None:
     headers = {"origin": "null", **({} if host is None else {"host": host})}
-    assert not OriginCheck(JWT).accepts(Headers(headers))
+    assert OriginCheck(JWT).refused(Headers(headers)) is not None
 
 
 def test_every_one_of_several_origins_must_be_allowed() -> None:
     raw = [(b"host", b"gateway.example"), (b"origin", b"https://app.example.com")]
-    assert OriginCheck(JWT).accepts(Headers(raw=raw))
-    assert not OriginCheck(JWT).accepts(Headers(raw=[*raw, (b"origin", b"https://evil.example")]))
+    assert OriginCheck(JWT).refused(Headers(raw=raw)) is None
+    assert (
+        OriginCheck(JWT).refused(Headers(raw=[*raw, (b"origin", b"https://evil.example")]))
+        is not None
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,14 +91,14 @@ def test_every_one_of_several_origins_must_be_allowed() -> None:
 )
 def test_without_auth_only_names_of_this_machine(host: str, accepted: bool) -> None:
     headers = {"host": host, "origin": f"http://{host}".lower()}
-    assert OriginCheck(Settings()).accepts(Headers(headers)) is accepted
-    assert OriginCheck(Settings()).accepts(Headers({"host": host})) is accepted
+    assert (OriginCheck(Settings()).refused(Headers(headers)) is None) is accepted
+    assert (OriginCheck(Settings()).refused(Headers({"host": host})) is None) is accepted
 
 
 def test_insecure_takes_any_name() -> None:
     check = OriginCheck(Settings(host="0.0.0.0", insecure=True))
-    assert check.accepts(Headers({"host": "gateway.lan", "origin": "http://gateway.lan"}))
-    assert not check.accepts(Headers({"host": "gateway.lan", "origin": "http://evil.lan"}))
+    assert check.refused(Headers({"host": "gateway.lan", "origin": "http://gateway.lan"})) is None
+    assert check.refused(Headers({"host": "gateway.lan", "origin": "http://evil.lan"})) is not None
 
 
 async def test_the_guard_keeps_them_from_the_api_alone() -> None:
@@ -113,11 +118,11 @@ async def test_the_guard_keeps_them_from_the_api_alone() -> None:
 def test_other_origins_from_now_on() -> None:
     check = OriginCheck(JWT)
     there = Headers({"host": "gateway.example", "origin": "https://new.example"})
-    assert not check.accepts(there)
+    assert check.refused(there) is not None
     check.allow(["https://new.example"])
-    assert check.accepts(there)
+    assert check.refused(there) is None
     check.allow([])
-    assert not check.accepts(there)
+    assert check.refused(there) is not None
 
 
 @pytest.mark.parametrize(
@@ -139,14 +144,15 @@ def test_what_a_browser_says_of_a_request_without_an_origin(
 ) -> None:
     given = {"host": "gateway.example", "sec-fetch-site": site, "origin": origin}
     headers = Headers({name: value for name, value in given.items() if value is not None})
-    assert OriginCheck(JWT).accepts(headers) is accepted
+    assert (OriginCheck(JWT).refused(headers) is None) is accepted
 
 
 @pytest.mark.parametrize(("told", "ours"), [(None, "http https"), ("https", "https")])
 def test_our_own_pages_have_the_scheme_that_the_proxy_tells(told: str | None, ours: str) -> None:
     for scheme in ("http", "https"):
         headers = Headers({"host": "gateway.example", "origin": f"{scheme}://gateway.example"})
-        assert OriginCheck(JWT).accepts(headers, told) is (scheme in ours.split())
+        accepted = OriginCheck(JWT).refused(headers, told) is None
+        assert accepted is (scheme in ours.split())
 
 
 # --- the guard, with what a page can make a browser send
@@ -224,3 +230,49 @@ async def test_nobody_else_is_given_leave(origin: str | None) -> None:
             await client.get("/v1/sessions", headers=headers),
         ):
             assert not [name for name in got.headers if name.startswith("access-control")]
+
+
+def told(check: OriginCheck, **headers: str) -> ProtocolError:
+    error = check.refused(Headers({"host": "gateway.example", **headers}))
+    assert error is not None
+    assert error.code == "auth.forbidden"
+    return error
+
+
+def test_N10_a_refused_origin_says_what_to_set() -> None:  # noqa: N802 - its number
+    error = told(OriginCheck(JWT), origin="https://new.example")
+    assert "--allowed-origins https://new.example" in error.message
+    assert error.details == {
+        "reason": "origin",
+        "origin": "https://new.example",
+        "setting": "allowed_origins",
+    }
+
+
+def test_B9_a_refused_host_is_no_refused_origin() -> None:  # noqa: N802 - its number
+    for headers in ({}, {"origin": "http://testserver"}):
+        error = told(OriginCheck(Settings()), host="testserver", **headers)
+        assert '"testserver" in Host' in error.message
+        assert error.details == {"reason": "host", "host": "testserver", "setting": "host"}
+
+
+def test_a_page_of_another_site_without_an_origin_is_told_so() -> None:
+    error = told(OriginCheck(JWT), **{"sec-fetch-site": "cross-site"})
+    assert "without saying their origin" in error.message
+
+
+def test_refusals_are_logged_once_a_minute_each(caplog: pytest.LogCaptureFixture) -> None:
+    clock = ManualClock(100.0)
+    check = OriginCheck(JWT, clock=clock)
+    for _ in range(3):
+        told(check, origin="https://a.example")
+        told(check, origin="https://b.example\x1b[2J" + "x" * 5_000)
+    assert [r.levelname for r in caplog.records] == ["WARNING", "WARNING"]
+    assert "\x1b" not in caplog.text
+    assert len(caplog.text) < 2_000
+    clock.now += 61
+    told(check, origin="https://a.example")
+    assert len(caplog.records) == 3
+    for n in range(3_000):  # names that somebody makes up are not remembered for ever
+        told(check, origin=f"https://{n}.example")
+    assert len(check._quiet_until) <= 256

@@ -209,13 +209,13 @@ class Handshake:
 
 async def test_other_servers_close_what_they_cannot_refuse(inside: InProcess) -> None:
     server = Handshake(subprotocols=["agent-gateway.v2"])
-    endpoint = native_endpoint(inside.delivery, lambda _: True)
+    endpoint = native_endpoint(inside.delivery, lambda _: None)
     await endpoint(WebSocket(server.scope, server.receive, server.send))
     assert [(m["type"], m["code"]) for m in server.sent] == [("websocket.close", 4406)]
 
 
 async def test_a_client_that_does_not_wait_for_the_handshake(inside: InProcess) -> None:
     server = Handshake(gone=True)
-    endpoint = native_endpoint(inside.delivery, lambda _: True)
+    endpoint = native_endpoint(inside.delivery, lambda _: None)
     await endpoint(WebSocket(server.scope, server.receive, server.send))
     assert len(inside.delivery.roster) == 0
