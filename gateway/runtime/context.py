@@ -17,7 +17,7 @@ from gateway.runtime.calls import CallResult, Calls
 from gateway.runtime.children import ChildResult
 from gateway.runtime.failures import AgentError, DivergedError
 from gateway.runtime.gate import THINK_TAGS, Gate, Preamble, Tags
-from gateway.runtime.history import HistoryMessage, history
+from gateway.runtime.history import HistoryMessage, history, one_of_history
 from gateway.runtime.keeper import Keeper
 from gateway.runtime.plain import checked, clean, native, plain
 from gateway.runtime.replay import Replay
@@ -112,13 +112,15 @@ class RunContext:
     @property
     def trigger(self) -> HistoryMessage | None:
         """The message that triggered the run."""
-        found = history(self._keeper.state, self._run)
-        return next((m for m in found if m.id == self._trigger), None)
+        if self._trigger is None:
+            return None
+        return one_of_history(self._keeper.state, self._run, self._trigger)
 
     @property
     def text(self) -> str:
         """The text of the message that triggered the run."""
-        return self.trigger.text if self.trigger is not None else ""
+        trigger = self.trigger
+        return "" if trigger is None else trigger.text
 
     @property
     def replaying(self) -> bool:
@@ -133,6 +135,8 @@ class RunContext:
         For agents that resume by history: a replayed one sees its messages as at its start.
         """
         unread = set(self._keeper.ledger.unread) - self._seen
+        if not unread:
+            return []
         found = [m for m in history(self._keeper.state, self._run) if m.id in unread]
         self._seen.update(m.id for m in found)
         return found

@@ -23,6 +23,9 @@ from protocol.values import (
     Usage,
 )
 
+SEEN = frozenset({"complete", "interrupted"})
+"""The statuses of messages that an agent sees."""
+
 
 class HistoryCall(Struct, frozen=True, kw_only=True):
     """A closed call; `provider` is what the model's side attached to it."""
@@ -61,7 +64,13 @@ def history(state: StateData, run: Run, own: Collection[str] | None = None) -> l
     With `own`, as a replayed agent sees them: as at the run's start, and these messages of its own.
     """
     messages = state.messages if own is None else _since_start(state.messages, run, own)
-    return [_message(state, m, run) for m in messages if m.status in ("complete", "interrupted")]
+    return [_message(state, m, run) for m in messages if m.status in SEEN]
+
+
+def one_of_history(state: StateData, run: Run, id_: str) -> HistoryMessage | None:
+    """One message as `history` has it, without the cost of all the others."""
+    message = state.message(id_)
+    return None if message is None or message.status not in SEEN else _message(state, message, run)
 
 
 def _since_start(messages: list[Message], run: Run, own: Collection[str]) -> list[Message]:

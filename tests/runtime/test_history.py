@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gateway.runtime.history import history
+from gateway.runtime.history import history, one_of_history
 from protocol.model import Call, Message, Run, StateData
 from protocol.values import HIDDEN, ErrorInfo, TextPart, ToolCallPart
 
@@ -48,6 +48,20 @@ def test_only_whole_messages() -> None:
         ("m_3", False, False),
         ("m_5", False, True),
     ]
+
+
+def test_one_message_is_what_the_whole_history_says_of_it() -> None:
+    """F16: a turn does not pay for all that was said before."""
+    place = state(
+        message("m_1", "user"),
+        message("m_2", parts=[TextPart("x"), ToolCallPart("c_1")], run="r_2"),
+        message("m_3", status="failed"),
+        message("m_4", status="open", run="r_2"),
+        c_1=call("c_1"),
+    )
+    whole = {m.id: m for m in history(place, RUN)}
+    for id_ in ("m_1", "m_2", "m_3", "m_4", "m_5"):
+        assert one_of_history(place, RUN, id_) == whole.get(id_)
 
 
 def test_results_come_before_what_was_said_while_the_calls_were_open() -> None:

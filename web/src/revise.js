@@ -92,8 +92,12 @@ export function withLiveRun(state, id, change) {
   return { ...state, run: change(run) };
 }
 
+/** The greatest index of a part; a gateway that names a greater one is not one of ours. */
+const MAX_PART = 65_535;
+
 /**
- * The parts with a change at `index`; parts this detail may not see keep their place.
+ * The parts with a change at `index`; parts this detail may not see keep their place. An index
+ * that no part can have changes nothing: the page must not end by what it is sent.
  * @param {readonly Part[]} parts
  * @param {number} index
  * @param {(part: Part | undefined) => Part} change
@@ -101,6 +105,7 @@ export function withLiveRun(state, id, change) {
  */
 export function placed(parts, index, change) {
   const next = parts.slice();
+  if (!Number.isInteger(index) || index < 0 || index > MAX_PART) return next;
   while (next.length < index) next.push(HIDDEN);
   next[index] = change(parts[index]);
   return trimmed(next);

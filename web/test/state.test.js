@@ -220,3 +220,16 @@ test('parts of a newer kind are kept as they came, wherever they are', () => {
   assert.deepEqual(state?.queue[0].content, parts);
   assert.deepEqual(state?.messages[1].parts, [audio, { kind: 'text', text: 'hm' }]);
 });
+
+test('S19: an index that no part can have changes nothing', () => {
+  const content = { kind: 'text', text: 'x' };
+  for (const part of [1e9, 65_536, -1, 1.5, '__proto__', null, NaN]) {
+    const state = folded(
+      STARTED,
+      ['message.part', { message: 'm_2', part, content }],
+      ['message.delta', { message: 'm_2', part, kind: 'text', delta: 'x' }],
+      ['tool_call.started', { message: 'm_2', part, call: 'c_1', name: 'look', target: 'client' }],
+    );
+    assert.deepEqual(state.messages.at(-1).parts, []);
+  }
+});
