@@ -155,15 +155,15 @@ async def test_a_failed_run_says_why_and_is_tried_again(url: str, lab: Lab) -> N
     await chat.answered("Well.")
 
 
-async def test_an_agent_nobody_has_is_told_and_need_not_be_waited_for(url: str, lab: Lab) -> None:
+async def test_an_agent_that_there_is_not_is_told_at_once(url: str, lab: Lab) -> None:
+    """N11: it was "Starting" for ever."""
     await lab.open(url, "solo", "&agent=nobody")
     chat = lab.chat()
     await chat.say("Hello?")
-    told = chat.node.get_by_text("No worker has this agent yet")
-    await expect(told).to_be_visible()
-    await chat.button("Stop").click()
+    await expect(chat.node.locator(".agw-error")).to_contain_text('There is no agent "nobody".')
+    await expect(chat.node.locator(".agw-message")).to_contain_text("Not sent")
+    await expect(chat.node.get_by_text("Starting")).to_have_count(0)
     await chat.idle()
-    await expect(told).to_have_count(0)
 
 
 async def test_a_refused_message_says_why_and_can_be_removed(url: str, lab: Lab) -> None:
