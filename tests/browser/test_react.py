@@ -163,7 +163,6 @@ async def test_an_agent_that_there_is_not_is_told_at_once(url: str, lab: Lab) ->
     await expect(chat.node.locator(".agw-error")).to_contain_text('There is no agent "nobody".')
     await expect(chat.node.locator(".agw-message")).to_contain_text("Not sent")
     await expect(chat.node.get_by_text("Starting")).to_have_count(0)
-    await chat.idle()
 
 
 async def test_a_refused_message_says_why_and_can_be_removed(url: str, lab: Lab) -> None:
