@@ -1,8 +1,8 @@
 """The Python client of the gateway (docs/python-client.md)."""
 
 from gateway.client.agent import AsyncAgent, Reply
-from gateway.client.blocking import Agent, BlockingRun, BlockingSession, Client
-from gateway.client.client import AsyncClient
+from gateway.client.blocking import Agent, BlockingRun, BlockingSession, Client, Inference
+from gateway.client.client import AsyncClient, AsyncInference
 from gateway.client.errors import GatewayError
 from gateway.client.job import ToolRun
 from gateway.client.run import AsyncRun, Update
@@ -25,12 +25,14 @@ __all__ = [
     "Agent",
     "AsyncAgent",
     "AsyncClient",
+    "AsyncInference",
     "AsyncRun",
     "BlockingRun",
     "BlockingSession",
     "Client",
     "ClientTool",
     "GatewayError",
+    "Inference",
     "Reply",
     "Sent",
     "Session",

@@ -39,13 +39,14 @@ class Client:
         with Client("http://127.0.0.1:8000") as client:
             print(client.agent("echo").send_message("Hello").text)
 
+    Without `url` the address is that of `AGENT_GATEWAY_URL`.
     In a notebook without `with`: call `close` at the end. `timeout`: seconds for the first
     welcome. Raises `GatewayError` as `AsyncClient.connect` does.
     """
 
     def __init__(
         self,
-        url: str,
+        url: str | None = None,
         *,
         token: Token | None = None,
         api_key: Token | None = None,
@@ -139,7 +140,16 @@ class BlockingRun:
         self._portal.call(self._run.cancel())
 
 
-async def _made(url: str, token: Token | None, app: App | None, timeout: float) -> AsyncClient:
+class Inference(Client):
+    """`Client` by the name that programs for inference.sh import: `Inference(api_key=…)`.
+
+    The address is that of the gateway: `url`, or `AGENT_GATEWAY_URL`.
+    """
+
+
+async def _made(
+    url: str | None, token: Token | None, app: App | None, timeout: float
+) -> AsyncClient:
     client = AsyncClient(url, token=token, app=app)
     await client.connect(timeout)
     return client

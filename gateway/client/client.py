@@ -5,6 +5,7 @@ order, one after the other, also when one of them leads to another input meanwhi
 """
 
 import asyncio
+import os
 import random as chance
 import time
 import weakref
@@ -18,6 +19,7 @@ from gateway.client import steps
 from gateway.client.agent import AsyncAgent, configured
 from gateway.client.bodies import read_answer
 from gateway.client.connection import Connection
+from gateway.client.door import Door, shown
 from gateway.client.errors import GatewayError, usage
 from gateway.client.ids import MakeId, make_id
 from gateway.client.listeners import Listeners
@@ -35,6 +37,7 @@ from protocol.frames import Ok, SessionRow, Welcome
 from protocol.values import Detail
 
 MAX_PENDING = 1024
+URL_VARIABLE = "AGENT_GATEWAY_URL"
 OPEN_SECONDS = 10.0
 
 
@@ -50,7 +53,7 @@ class Behaviour(Struct, frozen=True):
 
 
 class AsyncClient:
-    """A client of the gateway at `url` (`http://host:port` or `ws://host:port/v1/ws`).
+    """A client of the gateway at `url` (`http://host:port`; default: `AGENT_GATEWAY_URL`).
 
         async with AsyncClient("http://127.0.0.1:8000") as client:
             session = await client.session(agent="echo")
@@ -58,6 +61,7 @@ class AsyncClient:
             await session.finished(sent)
             print(session.text(sent.run))
 
+    `url` may be the path where a gateway is mounted (`https://host/agents`): `/v1/ws` is added.
     `token` (or `api_key`) may be a callback that gives a fresh one: it is asked at every connect
     and when the token is about to end. Without `async with` it connects when it is first used, and
     `close` is yours to call. The client reconnects by itself, and goes on where it was, until it is
@@ -67,7 +71,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        url: str,
+        url: str | None = None,
         *,
         token: Token | None = None,
         api_key: Token | None = None,
@@ -80,7 +84,7 @@ class AsyncClient:
         self.id = self.make_id("py")  # names this client across reconnects
         self.welcome: Welcome | None = None
         self.sessions: dict[str, Session] = {}  # those that are listened to, by id
-        self._url = socket_url(url)
+        self._url = socket_url(_address(url))
         self._token = token
         self._clock = behaviour.clock
         self._machine = Connection(
@@ -102,6 +106,7 @@ class AsyncClient:
         self._timer: asyncio.TimerHandle | None = None
         self._reported = steps.StatusChanged("closed", None, 0, "")
         self._changed = asyncio.Event()
+        self._door = Door()
         self._on_status = Listeners[steps.StatusChanged]()
         self._on_problem = Listeners[GatewayError]()
 
@@ -118,32 +123,40 @@ class AsyncClient:
         """Connect and wait for the welcome; without effect when connected.
 
         Raises:
-            GatewayError: `client.unreachable` after so many seconds, `client.closed` when the
-                gateway refused for good. The client is closed then, and when this is cancelled.
+            GatewayError: `client.unreachable` after so many seconds; at once when the gateway
+                refused for good (`auth.required`, `auth.forbidden`, …) or when something else is
+                at that address (`client.no_gateway`). The client is closed then, and when this is
+                cancelled.
         """
         self._used = True
+        if self.status == "closed":
+            self._door.forget()
         self._step(steps.Start())
         try:
             async with asyncio.timeout(timeout):
                 while self.status not in ("open", "closed"):
                     await self._changed.wait()
         except TimeoutError:
-            reason = self._reported.reason or "no answer"
+            reason, delay = self._reported.reason or "no answer", self._door.delay
             await self.close()
-            text = f"No gateway at {self._url} within {timeout:g} s: {reason}"
-            raise GatewayError("client.unreachable", text, retryable=True) from None
+            text = f"No gateway at {shown(self._url)} within {timeout:g} s: {reason}"
+            raise delay or GatewayError("client.unreachable", text, retryable=True) from None
         except BaseException:
             await self.close()
             raise
         if self.status == "closed":
-            await self.close()
-            raise self._refused()
+            await self._hang_up()
+            raise self._why_closed()
 
     async def close(self) -> None:
         """Hang up; runs go on. Commands without an answer are refused with `client.closed`.
 
         Sessions that were open end; a cancelled tool handler has its clean-up awaited.
         """
+        self._door.forget()
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
         for session in list(self.sessions.values()):
             session.close()
         self._step(steps.Stop())
@@ -168,9 +181,10 @@ class AsyncClient:
         """Try now instead of when the backoff ends; when connected, see if that is still so."""
         self._step(steps.Hint())
 
-    def _refused(self) -> GatewayError:
-        code, reason = self._reported.code, self._reported.reason
-        return GatewayError("client.closed", f"The gateway refused: {code} {reason}".rstrip())
+    def _why_closed(self) -> GatewayError:
+        """Why nothing can be done until `connect` is called: what the gateway said, if it did."""
+        closed = GatewayError("client.closed", "The client is closed: connect first.")
+        return self._door.why() or closed
 
     # --- sessions and commands
 
@@ -201,7 +215,7 @@ class AsyncClient:
                 return known
             if self.status == "closed":
                 if self._used:
-                    raise GatewayError("client.closed", "The client is closed: connect first.")
+                    raise self._why_closed()
                 await self.connect()
             handle = Session(name, self)
             self.sessions[name] = handle
@@ -335,15 +349,19 @@ class AsyncClient:
             self._timer = loop.call_later(max(0.0, wait), self._step, steps.Tick())
 
     def _connect(self, effect: steps.Connect) -> None:
-        socket = Socket(effect.socket, self._url, self._token, self._tell)
+        first = self.welcome is None
+        socket = Socket(effect.socket, self._url, self._token, self._tell, first=first)
         self._sockets[effect.socket] = (socket, self.tasks.start(socket.run()))
 
     def _tell(self, taken: steps.Opened | steps.Text | steps.Closed) -> None:
         """What a socket says; one that was given up says nothing any more."""
         if taken.socket not in self._sockets:
             return
-        if isinstance(taken, steps.Closed):
-            del self._sockets[taken.socket]
+        if isinstance(taken, steps.Opened):
+            self._door.opened(taken.token)
+        elif isinstance(taken, steps.Closed):
+            socket, _ = self._sockets.pop(taken.socket)
+            self._door.lost(taken.code, taken.reason, socket.refusal)
         self._step(taken)
 
     def _send(self, effect: steps.Send) -> None:
@@ -381,7 +399,7 @@ class AsyncClient:
         self._changed = asyncio.Event()
         if effect.status == "closed":
             for session in list(self.sessions.values()):
-                session.end(self._refused())
+                session.end(self._why_closed())
                 self.leave(session.id)
         self._on_status.tell(effect)
 
@@ -390,10 +408,12 @@ class AsyncClient:
         if answer is None or answer.done():
             return
         frame = read_answer(effect.frame)
-        if isinstance(frame, GatewayError):
-            answer.set_exception(frame)
-        else:
+        if not isinstance(frame, GatewayError):
             answer.set_result(frame)
+        elif frame.code == "client.closed":  # the machine's word: the door knows more
+            answer.set_exception(self._door.why() or frame)
+        else:
+            answer.set_exception(frame)
 
     def _take_event(self, effect: steps.Received) -> None:
         if (session := self.sessions.get(effect.session)) is not None:
@@ -413,6 +433,7 @@ class AsyncClient:
     def _take_problem(self, effect: steps.Problem) -> None:
         error = read_answer(effect.frame)
         if isinstance(error, GatewayError):
+            self._door.heard(error)
             self._on_problem.tell(error)
 
     def _go_on(self, _: steps.Recovered) -> None:
@@ -432,3 +453,22 @@ class AsyncClient:
         steps.Refused: _refuse,
         steps.Problem: _take_problem,
     }
+
+
+def _address(url: str | None) -> str:
+    """Where the gateway is.
+
+    Raises:
+        GatewayError: `client.usage`.
+    """
+    found = url or os.environ.get(URL_VARIABLE)
+    if not found:
+        usage(f"Where is the gateway? Give its URL, or set {URL_VARIABLE}.")
+    return found
+
+
+class AsyncInference(AsyncClient):
+    """`AsyncClient` by the name that programs for inference.sh import: `AsyncInference(api_key=…)`.
+
+    The address is that of the gateway: `url`, or `AGENT_GATEWAY_URL`. Streams are `async for`.
+    """

@@ -5,31 +5,41 @@ No protocol in here: what goes through it are whole messages.
 
 import asyncio
 import inspect
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidMessage,
+    InvalidStatus,
+    WebSocketException,
+)
 from websockets.typing import Subprotocol
 
+from gateway.client.door import LOST, NO_GATEWAY, Refusal, handshake_refused, no_gateway, shown
+from gateway.client.errors import GatewayError
 from gateway.client.steps import Closed, Opened, Text
+from gateway.client.tls import mixed_up
 from protocol import SUBPROTOCOL
 
-LOST = 1006
 WRITE_SECONDS = 10
 CLOSE_SECONDS = 2
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024  # a state with a long live message comes in one
 _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
-_REFUSED = {401: 4401, 403: 4403}  # HTTP status of a handshake -> the close code it stands for
+_PATH = "/v1/ws"
 
 Token: TypeAlias = str | Callable[[], str | Awaitable[str]]
 """A token, or what gives a fresh one each time it is called; coroutine functions are awaited."""
 
 
 def socket_url(url: str) -> str:
-    """The URL of the gateway's WebSocket; `http://host` alone is enough.
+    """The URL of the WebSocket of the gateway at `url`: `/v1/ws` is added unless it ends so.
+
+    `http://host` is enough, and `https://host/agents` is a gateway that is mounted there.
 
     Raises:
         ValueError: it is no URL of a gateway.
@@ -37,7 +47,8 @@ def socket_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES or not parts.netloc:
         raise ValueError(f"{url!r} is no URL: give http://host:port or ws://host:port/v1/ws")
-    path = parts.path if parts.path not in ("", "/") else "/v1/ws"
+    path = parts.path.rstrip("/")
+    path = path if path.endswith(_PATH) else path + _PATH
     return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, path, parts.query, ""))
 
 
@@ -57,15 +68,24 @@ class Socket:
 
     What is to be written waits in a queue that is bounded by what the machine has to say: the
     commands without an answer, and acks. A write that does not drain for 10 s ends the socket.
+    `first`: none of the client's sockets was welcomed so far. `refusal` says why it did not open.
     """
 
     def __init__(
-        self, number: int, url: str, token: Token | None, tell: Callable[[News], None]
+        self,
+        number: int,
+        url: str,
+        token: Token | None,
+        tell: Callable[[News], None],
+        *,
+        first: bool = True,
     ) -> None:
+        self.refusal: Refusal | None = None
         self._number = number
         self._url = url
         self._token = token
         self._tell = tell
+        self._first = first
         self._outgoing: asyncio.Queue[bytes] = asyncio.Queue()
 
     def write(self, message: bytes) -> None:
@@ -82,8 +102,8 @@ class Socket:
         try:
             socket = await connect(self._url, **_options())
         except (OSError, WebSocketException, EOFError) as error:
-            code, reason = _refusal(error)
-            self._tell(Closed(self._number, code, reason))
+            self.refusal = await self._refused(error)
+            self._tell(Closed(self._number, self.refusal.code, self.refusal.reason))
             return
         try:
             self._tell(Opened(self._number, token))
@@ -94,6 +114,16 @@ class Socket:
                     await socket.close()
         code = socket.close_code
         self._tell(Closed(self._number, LOST if code is None else code, socket.close_reason or ""))
+
+    async def _refused(self, error: Exception) -> Refusal:
+        if isinstance(error, InvalidStatus):
+            answer = error.response
+            body = bytes(answer.body or b"")
+            return handshake_refused(self._url, answer.status_code, body, first=self._first)
+        if self._first and _makes_no_sense(error) and (why := await mixed_up(self._url)):
+            return Refusal(NO_GATEWAY, no_gateway(self._url, f"{shown(self._url)}: {why}"))
+        reason = str(error) or type(error).__name__
+        return Refusal(LOST, GatewayError("client.unreachable", reason, retryable=True))
 
     async def _converse(self, socket: ClientConnection) -> None:
         async with asyncio.TaskGroup() as group:
@@ -127,9 +157,8 @@ def _options() -> dict[str, Any]:
     }
 
 
-def _refusal(error: Exception) -> tuple[int, str]:
-    """The close code, and the reason, of a socket that did not open."""
-    if isinstance(error, InvalidStatus):
-        status = error.response.status_code
-        return _REFUSED.get(status, LOST), f"The gateway answered HTTP {status}."
-    return LOST, str(error) or type(error).__name__
+def _makes_no_sense(error: Exception) -> bool:
+    """Whether somebody listens there who speaks something else, or hangs up on what we say."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return False
+    return isinstance(error, ssl.SSLError | InvalidMessage | EOFError | ConnectionResetError)

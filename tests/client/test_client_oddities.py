@@ -102,11 +102,11 @@ async def test_a_final_close_ends_sessions_and_connecting_again_begins_anew() ->
         events = session.events()
         with pytest.raises(GatewayError) as refused:
             await session.send("Hello")
-        assert refused.value.code == "client.closed"
+        assert refused.value.code == "auth.forbidden"
         with pytest.raises(GatewayError, match="revoked"):
             await anext(events)
         assert client.sessions == {}
-        with pytest.raises(GatewayError, match="connect first"):
+        with pytest.raises(GatewayError, match="revoked"):
             await client.session("s_1")
         await client.connect()
         assert "sessions" not in hellos[-1]
