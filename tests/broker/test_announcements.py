@@ -1,4 +1,4 @@
-"""What becomes of records and offers in time; what both brokers promise is in the contract suite."""
+"""What time does to records and offers; what both brokers promise is in the contract suite."""
 
 import math
 
@@ -6,7 +6,7 @@ from gateway.broker.announcements import Announcements
 from gateway.broker.base import GONE_S, OFFERED_S, Announced
 
 
-def test_D1_a_process_is_gone_at_15_s() -> None:
+def test_d1_a_process_is_gone_at_15_s() -> None:
     heard = Announcements()
     heard.announce("p", b"r", now=0.0)
     assert heard.announced(now=14.9) == [Announced("p", b"r", 14.9)]
@@ -23,7 +23,7 @@ def test_what_is_gone_is_forgotten() -> None:
     assert len(heard._processes) == 15
 
 
-def test_D2_an_agent_is_known_for_a_day() -> None:
+def test_d2_an_agent_is_known_for_a_day() -> None:
     heard = Announcements()
     heard.offer({"cook": b"Cooks."}, now=0.0)
     heard.offer({"baker": b""}, now=100.0)
@@ -32,7 +32,7 @@ def test_D2_an_agent_is_known_for_a_day() -> None:
     assert heard.offered(now=OFFERED_S + 100).agents == {}
 
 
-def test_D2_nothing_was_offered_unheard() -> None:
+def test_d2_nothing_was_offered_unheard() -> None:
     assert Announcements().offered(now=0.0).since == -math.inf
 
 

@@ -7,7 +7,7 @@ from tests.support.processes import KeyValueServer
 PROCESSES, AGENTS = "agw:ops:processes", "agw:ops:agents"
 
 
-async def test_D1_a_process_that_says_nothing_is_gone_at_15_s(server: KeyValueServer) -> None:
+async def test_d1_a_process_that_says_nothing_is_gone_at_15_s(server: KeyValueServer) -> None:
     async with opened(server.url) as broker, asking(server) as admin:
         await broker.announce("there", b"r")
         now = broker.now()
@@ -19,7 +19,7 @@ async def test_D1_a_process_that_says_nothing_is_gone_at_15_s(server: KeyValueSe
         assert 0 < await admin.ttl(PROCESSES) <= 15
 
 
-async def test_D2_an_agent_is_known_for_a_day(server: KeyValueServer) -> None:
+async def test_d2_an_agent_is_known_for_a_day(server: KeyValueServer) -> None:
     async with opened(server.url) as broker, asking(server) as admin:
         await broker.offer({"cook": b"Cooks."})
         await admin.hset(AGENTS, "baker", f"{broker.now() - OFFERED_S + 60:.3f} Bakes.")
@@ -30,7 +30,7 @@ async def test_D2_an_agent_is_known_for_a_day(server: KeyValueServer) -> None:
         assert 0 < await admin.ttl(AGENTS) <= OFFERED_S
 
 
-async def test_D2_since_begins_anew_when_nothing_is_left(server: KeyValueServer) -> None:
+async def test_d2_since_begins_anew_when_nothing_is_left(server: KeyValueServer) -> None:
     async with opened(server.url) as broker, asking(server) as admin:
         await broker.offer({"cook": b""})
         old = broker.now() - OFFERED_S - 60
@@ -55,7 +55,7 @@ async def test_strange_entries_are_passed_over(server: KeyValueServer) -> None:
         assert (await broker.offered()).agents == {"cook": b""}
 
 
-async def test_D1_announced_while_the_server_is_full(server: KeyValueServer) -> None:
+async def test_d1_announced_while_the_server_is_full(server: KeyValueServer) -> None:
     """Who cannot say that it is there would be taken for dead, just when people look."""
     async with opened(server.url) as broker, asking(server) as admin:
         await admin.config_set("maxmemory", 1)
