@@ -6,6 +6,7 @@ Loops end before the broker closes, so nothing meets a closed connection.
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -17,10 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import WebSocketRoute
 
+from gateway import __version__
 from gateway.agents.registry import resolve_agents
 from gateway.auth import Authenticator, NoAuth, OwnAuthenticator, open_auth
 from gateway.broker.base import Broker
-from gateway.broker.memory import MemoryBroker
 from gateway.broker.open import open_broker
 from gateway.delivery.addresses import Addresses
 from gateway.delivery.admission import Admission
@@ -30,12 +31,16 @@ from gateway.delivery.hub import Hub
 from gateway.delivery.revocations import Revocations, Unrevoked
 from gateway.delivery.roster import Roster
 from gateway.delivery.tickets import Tickets
-from gateway.runtime.agent import Agent
+from gateway.fleet.announcer import Announcer
+from gateway.fleet.directory import Directory
+from gateway.fleet.record import ProcessRecord, Role
+from gateway.runtime.agent import Agent, offers_of
 from gateway.runtime.timers import Timers
 from gateway.runtime.worker import Worker, WorkerOptions
 from gateway.sessions.access import Authorizer
 from gateway.sessions.cache import SessionCache
 from gateway.sessions.draft import Rules
+from gateway.sessions.ids import random_id
 from gateway.sessions.loading import Snapshots
 from gateway.sessions.quotas import Quotas
 from gateway.sessions.sizes import Sizes
@@ -54,6 +59,7 @@ from gateway.transports.rates import RequestRates
 from gateway.transports.started import NOT_STARTED, StartedGuard
 from gateway.transports.websocket import native_endpoint
 from protocol.errors import ProtocolError
+from protocol.values import time_text
 
 SOCKETS_SHARE = 0.9
 """Of `drain_ms`, for the clients to leave; runs are handed over in the same time."""
@@ -75,16 +81,26 @@ class GatewayWorker:
     ) -> None:
         self.agents = resolve_agents(settings.agents) if agents is None else dict(agents)
         self.broker = open_broker(settings.broker) if broker is None else broker
-        # With a memory broker of its own this process is all there is.
-        alone = broker is None and runs and isinstance(self.broker, MemoryBroker)
         self.started = False
         self.metrics = metrics or Metrics()
         self.drain_s = settings.drain_ms / 1000
         self.stall_s = settings.stall_ms / 1000
+        # What a replica without runs was told to offer, somebody else has to do
+        offers = offers_of(self.agents.values()) if runs else []
+        self.announcer = Announcer(
+            self.broker,
+            ProcessRecord(
+                id=random_id("p"),
+                role=self._role(runs),
+                version=__version__,
+                started=time_text(time.time()),
+                agents=offers,
+            ),
+            metrics=self.metrics,
+        )
         self.store = Store(
             self.broker,
             rules=Rules(
-                agents=frozenset(agent.name for agent in self.agents.values()) if alone else None,
                 run_ttl_s=settings.run_ttl_ms / 1000,
                 session_ttl_s=settings.session_ttl_ms / 1000 or math.inf,
                 sizes=Sizes(
@@ -104,6 +120,7 @@ class GatewayWorker:
             cache=SessionCache(settings.state_cache_bytes),
             authorizer=authorizer,
             quotas=quotas,
+            directory=Directory(self.broker, offers),
             appended=self.metrics.events_appended.inc,
         )
         self.timers = Timers(self.store, metrics=self.metrics)
@@ -127,6 +144,8 @@ class GatewayWorker:
         """
         try:
             await self.broker.start()
+            if self.broker.healthy:  # so that who is ready is known
+                await self.announcer.announce()
             self.started = True
             async with asyncio.TaskGroup() as group:
                 loops = [group.create_task(loop) for loop in self._loops()]
@@ -137,13 +156,18 @@ class GatewayWorker:
                     await worker
                 for loop in loops:
                     loop.cancel()
+            if self.broker.healthy:
+                await self.announcer.withdraw()
         finally:
             self.started = False
             await self.broker.close()
 
     def _loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         """The loops of this process that run until they are cancelled, one task each."""
-        return [self.timers.run()]
+        return [self.timers.run(), self.announcer.run()]
+
+    def _role(self, runs: bool) -> Role:
+        return "worker"
 
 
 class Gateway(GatewayWorker):
@@ -254,6 +278,9 @@ class Gateway(GatewayWorker):
         if not self.broker.healthy:
             return "the broker does not answer"
         return None if self._own_auth is None else self._own_auth.unready
+
+    def _role(self, runs: bool) -> Role:
+        return "both" if runs else "gateway"
 
     def _loops(self) -> Sequence[Coroutine[Any, Any, None]]:
         loops = [*super()._loops(), self.hub.run(), self.roster.run(), self.revocations.run()]

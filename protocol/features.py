@@ -6,7 +6,7 @@ docs/protocol.md, "Features". A name is never taken back.
 """
 
 FEATURES: dict[str, str] = {
-    "unknown_agents": "Where one process is all there is, an unknown agent is refused at once.",
+    "agents": "`GET /v1/agents`; an unknown agent is refused with `agent.not_found`.",
 }
 """The feature's name -> what it is, in one sentence."""
 

@@ -216,7 +216,7 @@ def _field(output: Any, name: str) -> Any:
 _demo = DemoAgent()
 
 
-@agent(name="demo")
+@agent(name="demo", description="Shows what the gateway can do; no model is needed.")
 async def demo(run: RunContext) -> None:
     """The demo agent at the pace of a model."""
     await _demo(run)

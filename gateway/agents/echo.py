@@ -6,7 +6,7 @@ from gateway.runtime.context import RunContext
 CHUNK = 16
 
 
-@agent(name="echo", resume="history")
+@agent(name="echo", resume="history", description="Says back what it is told.")
 async def echo(run: RunContext) -> None:
     """Streams the text of the message that triggered the run, or its input, back."""
     if any(m.mine for m in run.messages):

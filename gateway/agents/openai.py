@@ -60,6 +60,8 @@ class OpenAIOptions(Struct, frozen=True, kw_only=True):
     """
 
     name: str = "openai"
+    description: str | None = None
+    """What `GET /v1/agents` says of it; by default which model answers."""
     max_steps: int = 50
     include_usage: bool = True
     request: dict[str, Any] = {}
@@ -104,6 +106,7 @@ class OpenAIAgent:
             )
         self.options = options or OpenAIOptions()
         self.name = self.options.name
+        self.description = self.options.description or f"Answers with the model {model}."
         self.model = model
         self.system = system
         self.tools = tuple(tools)

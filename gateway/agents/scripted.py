@@ -142,7 +142,7 @@ _KINDS: dict[str, type[Step]] = {
 _encode = msgspec.json.Encoder().encode
 
 
-@agent(name="scripted", resume="replay")
+@agent(name="scripted", resume="replay", description="Does what the message says, for tests.")
 async def scripted(run: RunContext) -> None:
     """Does the steps in order. Errors of tools and denials do not end it."""
     await Play(run).all(script(run.text if run.input is None else run.input))

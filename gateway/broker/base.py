@@ -9,7 +9,7 @@ fence is refused, which is what makes stop and takeover safe. *version*: counts 
 seconds since the epoch by the broker's clock.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -22,6 +22,12 @@ KEPT_S = 24 * 3600.0
 
 LOOKED_S = 10
 """How long a subject's full set of busy sessions is believed before somebody looks again."""
+
+GONE_S = 15.0
+"""How long a process counts as there after it last announced itself."""
+
+OFFERED_S = 24 * 3600.0
+"""How long an agent is known after a process last offered it."""
 
 READ_BYTES = 256 * 1024
 """One answer of `read` ends with the append that makes it larger."""
@@ -121,6 +127,25 @@ class Loaded(Struct, frozen=True, kw_only=True):
     """It is another's and not shared with the asker: snapshot, events and command are not here."""
     log_bytes: int = 0
     """The size of all events that it ever had."""
+
+
+class Announced(Struct, frozen=True):
+    """A process that is there, and what it says of itself."""
+
+    process: str
+    record: bytes
+    age_s: float
+    """How long ago it said so; below `GONE_S`."""
+
+
+class Offered(Struct, frozen=True):
+    """The agents that processes offered within `OFFERED_S`."""
+
+    agents: dict[str, bytes]
+    """Name -> description, the newest; empty if it has none."""
+    since: float
+    """What was offered since then is known, what was offered before may not be. Infinity: nothing
+    was; minus infinity: nobody else can have offered anything."""
 
 
 class Claimed(Struct, frozen=True):
@@ -368,6 +393,29 @@ class Broker(Protocol):
 
     async def posted(self, board: str) -> Sequence[bytes]:
         """The notices of a board whose time is not over, in no order."""
+        ...
+
+    async def announce(self, process: str, record: bytes) -> None:
+        """Says that a process is there, and what it is; said again every 5 s, it stays.
+
+        Works while the broker is full, too.
+        """
+        ...
+
+    async def withdraw(self, process: str) -> None:
+        """The process ends: it is not announced any more, at once."""
+        ...
+
+    async def announced(self) -> Sequence[Announced]:
+        """The processes that announced themselves less than `GONE_S` ago, in no order."""
+        ...
+
+    async def offer(self, agents: Mapping[str, bytes]) -> None:
+        """Says that a process has these agents, name -> description; full or not."""
+        ...
+
+    async def offered(self) -> Offered:
+        """The agents that any process offered less than `OFFERED_S` ago."""
         ...
 
     async def claim(self, worker: str, agents: Sequence[str], *, lease_s: float) -> Claimed | None:

@@ -10,12 +10,14 @@ import math
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from gateway.broker.announcements import Announcements
 from gateway.broker.base import (
     KEPT_S,
     LOOKED_S,
     READ_BYTES,
+    Announced,
     Answered,
     Append,
     Asker,
@@ -25,6 +27,7 @@ from gateway.broker.base import (
     Head,
     Loaded,
     News,
+    Offered,
     OnControl,
     Share,
     StoredCommand,
@@ -67,6 +70,7 @@ class MemoryBroker:
         self._timers = Schedule()
         self._followers = Followers()
         self._shelf = Shelf()
+        self._announcements = Announcements()
         # What ends by itself, in order of time: (when, session, command key or "" for all of it)
         self._expiring: deque[tuple[float, str, str]] = deque()
         self._waiting: set[asyncio.Event] = set()
@@ -325,6 +329,23 @@ class MemoryBroker:
 
     async def posted(self, board: str) -> Sequence[bytes]:
         return self._shelf.posted(board, self._clock())
+
+    # Processes and their agents
+
+    async def announce(self, process: str, record: bytes) -> None:
+        self._announcements.announce(process, record, self._clock())
+
+    async def withdraw(self, process: str) -> None:
+        self._announcements.withdraw(process)
+
+    async def announced(self) -> Sequence[Announced]:
+        return self._announcements.announced(self._clock())
+
+    async def offer(self, agents: Mapping[str, bytes]) -> None:
+        self._announcements.offer(agents, self._clock())
+
+    async def offered(self) -> Offered:
+        return self._announcements.offered(self._clock())
 
     # Runs and timers
 

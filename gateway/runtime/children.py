@@ -14,6 +14,7 @@ from msgspec import Struct
 from gateway.auth import Grant
 from gateway.broker.base import News
 from gateway.errors import BrokerUnavailable
+from gateway.runtime.failures import AgentError
 from gateway.sessions.access import grant_of
 from gateway.sessions.draft import Origin
 from gateway.sessions.ids import derived_id
@@ -43,8 +44,15 @@ class ChildResult(Struct, frozen=True, kw_only=True):
 async def start(
     store: Store, parent: Session, agent: str, input_: Any, child: str
 ) -> tuple[str, str]:
-    """(session, run) of a child; the same for the same `child` id. Waits for the broker."""
-    return await _reached(lambda: store.start_child(parent, agent, input_, child))
+    """(session, run) of a child; the same for the same `child` id. Waits for the broker.
+
+    Raises:
+        AgentError: it was refused (`agent.not_found`, …).
+    """
+    try:
+        return await _reached(lambda: store.start_child(parent, agent, input_, child))
+    except ProtocolError as error:
+        raise AgentError(error.code, error.message) from error
 
 
 async def ended(

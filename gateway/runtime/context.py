@@ -245,6 +245,9 @@ class RunContext:
         """A run of another agent in a session of its own; returns when it has ended.
 
         Who stops waiting (`asyncio.timeout`) stops the child.
+
+        Raises:
+            AgentError: `agent.not_found`: no process offered such an agent within 24 h.
         """
         self._children += 1
         child = self._child_id()

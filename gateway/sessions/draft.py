@@ -35,8 +35,6 @@ class Rules(Struct, frozen=True):
     unclaimed_notice_s: float = 5.0
     max_losses: int = 3
     sizes: Sizes = Sizes()
-    agents: frozenset[str] | None = None
-    """All agents there are; None: another process may have more."""
 
 
 class Origin(Struct, frozen=True):

@@ -13,6 +13,7 @@ from msgspec import Struct
 from gateway.auth import Grant
 from gateway.broker.base import Append, Broker, Claimed, Create, StoredCommand
 from gateway.errors import Conflict, Duplicate, EpochChanged, Exists, SessionMissing
+from gateway.fleet.directory import Directory
 from gateway.sessions import quotas as quota
 from gateway.sessions.access import (
     Authorizer,
@@ -32,7 +33,6 @@ from gateway.sessions.draft import Decision, NewId, Origin, Rules
 from gateway.sessions.heads import Heads, tell_auditor
 from gateway.sessions.ids import derived_id, random_id
 from gateway.sessions.loading import Snapshots
-from gateway.sessions.offered import check_agent
 from gateway.sessions.quotas import Quotas, busy
 from gateway.sessions.repeats import answer, answer_again, digest_of
 from gateway.sessions.session import Orphan, Session
@@ -70,7 +70,7 @@ class Store:
     command again finds out.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a process, put together in one place
         self,
         broker: Broker,
         *,
@@ -80,6 +80,7 @@ class Store:
         cache: SessionCache | None = None,
         authorizer: Authorizer | None = None,
         quotas: Quotas | None = None,
+        directory: Directory | None = None,
         appended: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.broker = broker
@@ -87,6 +88,7 @@ class Store:
         self.snapshots = snapshots or Snapshots(broker)
         self._new_id = new_id
         self._quotas = quotas or Quotas()
+        self.directory = directory or Directory(broker)
         self._appended = appended
         self._heads = Heads(broker, cache or SessionCache(), authorizer or Ownership())
         self.sharing = Sharing(broker, self._heads, self._quotas.shares)
@@ -227,6 +229,8 @@ class Store:
         stored, digest = loaded.command, digest_of(command)
         if stored is not None:
             return answer_again(command, digest, stored.digest, stored.answer, stored.seq)
+        if _starts_run(command):
+            await self.directory.check(session.state.agent, origin.grant.agents)
         asker = owner_key(origin.principal)
         if asker != loaded.owner:
             key = others_command(asker, key)
@@ -331,9 +335,9 @@ class Store:
         name = command.session or derived_id("s", owner, origin.client, command.id)
         facts = Facts(name, command.agent, origin.principal)
         self._heads.check(origin.grant, "create", facts)
-        check_agent(command.agent, self.rules.agents, origin.grant)
         check_metadata(self.rules.sizes, command.metadata)
         check_tools(self.rules.sizes, command.tools)
+        await self._check_agent(command.agent, origin, name)
         await quota.room_for_session(self.broker, quotas, owner, name)
         now = self.broker.now()
         created = ev.SessionCreated(
@@ -365,6 +369,14 @@ class Store:
         self._appended(1)
         return Ok(id=command.id, session=name)
 
+    async def _check_agent(self, agent: str, origin: Origin, name: str) -> None:
+        """Raises `ProtocolError` `agent.not_found`, unless it is about a session that exists."""
+        try:
+            await self.directory.check(agent, origin.grant.agents)
+        except ProtocolError:
+            if (await self.broker.heads([name]))[0] is None:
+                raise
+
     async def _existing(
         self,
         command: cmd.SessionCreate,
@@ -383,6 +395,13 @@ class Store:
             if known.agent == command.agent and not known.deleted:
                 return Ok(id=command.id, session=name, existing=True)
         raise ProtocolError("session.exists", f"Session {name} exists already.", session=name)
+
+
+def _starts_run(command: cmd.DecidedCommand) -> bool:
+    """Whether it needs somebody to do it."""
+    return isinstance(command, cmd.RunStart) or (
+        isinstance(command, cmd.MessageSend) and command.start
+    )
 
 
 def _row(session: Session) -> SessionRow:

@@ -23,6 +23,7 @@ from gateway.delivery.refusal import refusal
 from gateway.delivery.subscriptions import granted
 from gateway.sessions.store import Origin
 from gateway.transports.access import access_routes
+from gateway.transports.agents import agents_routes
 from gateway.transports.answers import (
     Json,
     path_session,
@@ -108,7 +109,7 @@ class Unshared(Struct, frozen=True):
 
 
 def api_routes(delivery: Delivery) -> list[BaseRoute]:
-    """The routes under `/v1/sessions`, and those about tokens."""
+    """The routes under `/v1/sessions`, `/v1/agents`, and those about tokens."""
     api = SessionsApi(delivery)
     guard = api.guarded
     one = "/v1/sessions/{session}"
@@ -122,6 +123,7 @@ def api_routes(delivery: Delivery) -> list[BaseRoute]:
         by_method(
             f"{one}/shares/{{subject:path}}", PUT=guard(api.share), DELETE=guard(api.unshare)
         ),
+        *agents_routes(delivery, guard),
         *access_routes(delivery, guard),
     ]
 

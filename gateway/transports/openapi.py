@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from gateway import __version__
 from gateway.transports.access import Revoked, Ticket, Wanted
+from gateway.transports.agents import Agents
 from gateway.transports.health import Health
 from gateway.transports.http import (
     Client,
@@ -126,6 +127,10 @@ OPERATIONS: dict[str, Operation] = {
         does="Share it with this subject no more; for its owner.",
         answers={200: Unshared},
         refusals=["frame.malformed", "session.not_found"],
+    ),
+    "GET /v1/agents": Operation(
+        does="The agents that the token may use, and whether somebody has them now.",
+        answers={200: Agents},
     ),
     "POST /v1/tickets": Operation(
         does="A ticket for one WebSocket handshake with the Origin of this request.",

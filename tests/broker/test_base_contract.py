@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from gateway.broker.base import Append, Asker, Broker, Claimed, Create
+from gateway.broker.base import GONE_S, Append, Asker, Broker, Claimed, Create
 from gateway.errors import (
     BrokerError,
     BrokerUnavailable,
@@ -1267,3 +1267,72 @@ class TestPost:
         await broker.post(board, b"m", until=now + 60)
         await eventually(lambda: broker.now() > now + 0.15)
         assert set(await broker.posted(board)) == {b"n", b"m"}
+
+
+class TestAnnounce:
+    """D1: one record per process."""
+
+    async def test_everybody_reads_it(self, brokers: Brokers) -> None:
+        one, two = fresh("p"), fresh("p")
+        await brokers.one.announce(one, b'{"role":"worker"}')
+        await brokers.other.announce(two, b"two\n\xff")
+        for broker in brokers:
+            found = {a.process: a for a in await broker.announced()}
+            assert found[one].record == b'{"role":"worker"}'
+            assert found[two].record == b"two\n\xff"
+            assert 0 <= found[one].age_s < GONE_S
+
+    async def test_said_again_it_is_the_newer_record(self, broker: Broker) -> None:
+        process = fresh("p")
+        await broker.announce(process, b"old")
+        await broker.announce(process, b"new")
+        assert [a.record for a in await broker.announced() if a.process == process] == [b"new"]
+
+    async def test_withdrawn_it_is_gone_at_once(self, brokers: Brokers) -> None:
+        gone, stays = fresh("p"), fresh("p")
+        await brokers.one.announce(gone, b"r")
+        await brokers.one.announce(stays, b"r")
+        await brokers.other.withdraw(gone)
+        await brokers.other.withdraw(fresh("p"))
+        there = {a.process for a in await brokers.one.announced()}
+        assert gone not in there
+        assert stays in there
+
+
+class TestOffer:
+    """D1, D2: the agents that processes have, with their descriptions."""
+
+    async def test_everybody_reads_them(self, brokers: Brokers) -> None:
+        cook, baker = fresh("cook"), fresh("baker")
+        await brokers.one.offer({cook: "Cooks – ü".encode(), baker: b""})
+        for broker in brokers:
+            offered = await broker.offered()
+            assert offered.agents[cook].decode() == "Cooks – ü"
+            assert offered.agents[baker] == b""
+            assert offered.since <= broker.now() + 1
+
+    async def test_the_newest_description_counts(self, brokers: Brokers) -> None:
+        cook = fresh("cook")
+        await brokers.one.offer({cook: b"Boils."})
+        await brokers.other.offer({cook: b"Bakes."})
+        assert (await brokers.one.offered()).agents[cook] == b"Bakes."
+
+    async def test_offering_nothing_changes_nothing(self, broker: Broker) -> None:
+        cook = fresh("cook")
+        await broker.offer({cook: b""})
+        before = await broker.offered()
+        await broker.offer({})
+        assert await broker.offered() == before
+
+    async def test_they_stay_when_their_process_has_ended(self, broker: Broker) -> None:
+        process, cook = fresh("p"), fresh("cook")
+        await broker.announce(process, b"r")
+        await broker.offer({cook: b""})
+        await broker.withdraw(process)
+        assert cook in (await broker.offered()).agents
+
+    async def test_since_does_not_move_while_there_are_some(self, broker: Broker) -> None:
+        await broker.offer({fresh("cook"): b""})
+        before = (await broker.offered()).since
+        await broker.offer({fresh("cook"): b""})
+        assert (await broker.offered()).since == before

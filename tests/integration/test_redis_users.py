@@ -83,6 +83,12 @@ async def test_the_verbs_of_the_broker(server: KeyValueServer, user: str) -> Non
         assert [await broker.take("ticket:1") for _ in "12"] == [b"good", None]
         await broker.post("revoked", b"word", until=broker.now() + 9)
         assert await broker.posted("revoked") == [b"word"]
+        await broker.announce("p_1", b"record")
+        assert [a.record for a in await broker.announced()] == [b"record"]
+        await broker.offer({"cook": b"Cooks."})
+        assert (await broker.offered()).agents == {"cook": b"Cooks."}
+        await broker.withdraw("p_1")
+        assert await broker.announced() == []
         if user == "agw-worker":
             claimed = await session.claim()
             await broker.renew(session.id, claimed.fence, lease_s=9)

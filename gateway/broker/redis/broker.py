@@ -10,7 +10,7 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from gateway.broker.base import (
     LOOKED_S,
     READ_BYTES,
+    Announced,
     Answered,
     Append,
     Asker,
@@ -28,12 +29,14 @@ from gateway.broker.base import (
     Head,
     Loaded,
     News,
+    Offered,
     OnControl,
     Share,
     check_bodies,
 )
 from gateway.broker.followers import Followers, report
 from gateway.broker.redis import layout, replies
+from gateway.broker.redis.announcements import Announcements
 from gateway.broker.redis.appends import Appends, is_plain
 from gateway.broker.redis.claims import Claims
 from gateway.broker.redis.client import RedisClient
@@ -69,6 +72,7 @@ class RedisBroker:
         self._owners = Owners(self._client)
         self._appends = Appends(self._client)
         self._claims = Claims(self._client)
+        self._announcements = Announcements(self._client)
         # Waits for a server that was not there at the start.
         self._beginning: asyncio.Task[None] | None = None
         # channel -> session, of those that are followed
@@ -398,6 +402,23 @@ class RedisBroker:
     async def posted(self, board: str) -> Sequence[bytes]:
         left = (layout.board(board), f"({self.now()}", "+inf", "BYSCORE")
         return await self._client.command("ZRANGE", *left)
+
+    # Processes and their agents
+
+    async def announce(self, process: str, record: bytes) -> None:
+        await self._announcements.announce(process, record)
+
+    async def withdraw(self, process: str) -> None:
+        await self._announcements.withdraw(process)
+
+    async def announced(self) -> Sequence[Announced]:
+        return await self._announcements.announced(self.now())
+
+    async def offer(self, agents: Mapping[str, bytes]) -> None:
+        await self._announcements.offer(agents)
+
+    async def offered(self) -> Offered:
+        return await self._announcements.offered(self.now())
 
     # Runs and timers
 

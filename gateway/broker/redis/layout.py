@@ -90,3 +90,10 @@ def kept(key: str) -> str:
 
 def board(name: str) -> str:
     return f"agw:board:{name}"
+
+
+PROCESSES = "agw:ops:processes"
+"""Which processes there are."""
+
+AGENTS = "agw:ops:agents"
+"""Which agents they offered."""
