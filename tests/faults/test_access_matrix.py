@@ -287,3 +287,10 @@ async def test_what_a_token_is_not_for_cannot_be_made(house: House, claims: Any)
     async with house.http(token(**claims)) as http:
         answer = await http.post("/v1/sessions", json={"agent": "scripted", "session": "s_new"})
         assert (answer.status_code, answer.json()["code"]) == (403, "auth.forbidden")
+
+
+async def test_a_list_of_agents_shows_what_the_token_may_use(house: House) -> None:
+    for claims, names in (({}, ["echo", "scripted"]), ({"agents": ["echo"]}, ["echo"])):
+        async with house.http(token(**claims)) as http:
+            rows = (await http.get("/v1/agents")).json()["agents"]
+            assert [row["name"] for row in rows] == names

@@ -1,10 +1,12 @@
 """What schemathesis must know of our API that OpenAPI cannot say."""
 
+import re
 from typing import Any
 
 import schemathesis
 
 BITS = 64
+NAME = re.compile(r"[A-Za-z0-9_.:/@-]{1,128}")
 
 
 def sayable(value: Any) -> Any:
@@ -21,6 +23,14 @@ def sayable(value: Any) -> Any:
     return [sayable(item) for item in value] if isinstance(value, list) else value
 
 
+def offered(body: Any) -> Any:
+    """Of three names of agents two are of one that there is: else no session would be made."""
+    agent = body.get("agent") if isinstance(body, dict) else None
+    if isinstance(agent, str) and NAME.fullmatch(agent) and len(agent) % 3:
+        body["agent"] = ("echo", "scripted")[len(agent) % 2]
+    return body
+
+
 @schemathesis.hook
 def map_body(_context: schemathesis.HookContext, body: Any) -> Any:
-    return sayable(body)
+    return offered(sayable(body))

@@ -260,3 +260,18 @@ async def test_an_end_that_nobody_remembers_is_a_failure() -> None:
     parent_session = await stage.store.load("s_0", DEV)
     result = await ended(stage.store, parent_session, "s_0", "r_unknown")
     assert (result.status, result.error) == ("failed", FORGOTTEN)
+
+
+async def test_b8_a_child_of_an_agent_that_nobody_has() -> None:
+    """Caught or not, its parent learns which name is wrong."""
+    stage = Stage([parent("chld", []), child])
+    await stage.broker.offer({"parent": b"", "child": b""})
+    await stage.create("parent")
+    async with stage.worker():
+        await stage.send("Hi")
+        state = await stage.ended()
+    assert state.run is not None
+    assert state.run.error is not None
+    assert state.run.error.code == "agent.not_found"
+    assert state.run.error.message == 'There is no agent "chld". Did you mean "child"?'
+    assert len(await sessions(stage)) == 1
