@@ -30,7 +30,7 @@ async def answered(page: str, question: str) -> str:
         return (await conversation.send_message(question)).text
 
 
-async def test_N1_the_readmes_agent_runs() -> None:  # noqa: N802 - its number
+async def test_N1_the_readmes_agent_runs() -> None:
     assert (await answered(README, "Hi")).strip() == "The heading of this page is “A page”."
 
 

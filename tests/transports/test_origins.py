@@ -239,7 +239,7 @@ def told(check: OriginCheck, **headers: str) -> ProtocolError:
     return error
 
 
-def test_N10_a_refused_origin_says_what_to_set() -> None:  # noqa: N802 - its number
+def test_N10_a_refused_origin_says_what_to_set() -> None:
     error = told(OriginCheck(JWT), origin="https://new.example")
     assert "--allowed-origins https://new.example" in error.message
     assert error.details == {
@@ -249,7 +249,7 @@ def test_N10_a_refused_origin_says_what_to_set() -> None:  # noqa: N802 - its nu
     }
 
 
-def test_B9_a_refused_host_is_no_refused_origin() -> None:  # noqa: N802 - its number
+def test_B9_a_refused_host_is_no_refused_origin() -> None:
     for headers in ({}, {"origin": "http://testserver"}):
         error = told(OriginCheck(Settings()), host="testserver", **headers)
         assert '"testserver" in Host' in error.message

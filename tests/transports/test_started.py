@@ -16,7 +16,7 @@ def client(app: Starlette) -> httpx2.AsyncClient:
 
 
 @pytest.mark.parametrize("prefix", ["", "/agents"])
-async def test_B1_without_its_lifespan_it_is_not_ready(  # noqa: N802 - its number
+async def test_B1_without_its_lifespan_it_is_not_ready(
     prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     gateway = create_app(Settings(agents=("echo",)))
