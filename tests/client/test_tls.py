@@ -1,7 +1,7 @@
 """ws:// to a TLS port and wss:// to a plain one are named; real servers, a certificate of today."""
 
 import asyncio
-import datetime
+import datetime as dt
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,15 +23,15 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     """A certificate that nobody trusts, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
         .sign(key, hashes.SHA256())
     )
     certificate, secret = folder / "certificate.pem", folder / "key.pem"
@@ -68,13 +68,13 @@ async def refused(url: str) -> GatewayError:
     return error.value
 
 
-async def test_N10_ws_to_a_tls_port(tls_port: int) -> None:
+async def test_n10_ws_to_a_tls_port(tls_port: int) -> None:
     error = await refused(f"ws://127.0.0.1:{tls_port}")
     assert (error.code, error.kind) == ("client.no_gateway", "no_gateway")
     assert "speaks TLS: write wss://" in error.message
 
 
-async def test_N10_wss_to_a_plain_port(served: GatewayProcess) -> None:
+async def test_n10_wss_to_a_plain_port(served: GatewayProcess) -> None:
     error = await refused(served.http_url.replace("http://", "https://"))
     assert (error.code, error.kind) == ("client.no_gateway", "no_gateway")
     assert "does not speak TLS: write ws://" in error.message
