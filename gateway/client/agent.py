@@ -5,18 +5,22 @@ blocking twin in `blocking` reads the same turns.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, Unpack, overload
 
 from msgspec import Struct, convert
 
 from gateway.client.errors import GatewayError, usage
-from gateway.client.session import Sent, Session, Started, reached
+from gateway.client.session import Sent, Session, Started, reached, waits_for_worker
 from gateway.client.stream import EventStream, StateReset
 from gateway.client.tool import ClientTool
+from gateway.client.words import SENTENCES
 from protocol.events import Event, ToolCallRequested
 from protocol.state import Approval, Call, Run, State, copy
 from protocol.values import ContentPart, Detail, ErrorInfo, IfBusy
+
+_log = logging.getLogger("gateway.client")
 
 Content: TypeAlias = str | Sequence[ContentPart]
 OnMessage: TypeAlias = Callable[[str, bool], None]
@@ -37,7 +41,8 @@ class Reply(Struct, frozen=True):
     """An answer so far. `done`: nothing more comes before the caller does something.
 
     Then either the run has ended (`run` says how, `error` why it failed), or it waits for the
-    caller: for results of tools without a handler, or for decisions.
+    caller: for results of tools without a handler, or for decisions. `waiting_for_worker`: nobody
+    takes it just now; it goes on by itself when a worker comes.
     """
 
     text: str
@@ -45,6 +50,12 @@ class Reply(Struct, frozen=True):
     run: Run | None
     pending_tool_calls: list[Call] = []
     pending_approvals: list[Approval] = []
+    waiting_for_worker: bool = False
+
+    @property
+    def notice(self) -> str:
+        """What to tell a person who waits: a sentence while nobody can answer, else nothing."""
+        return SENTENCES["no_worker"] if self.waiting_for_worker else ""
 
     @property
     def error(self) -> ErrorInfo | None:
@@ -71,7 +82,7 @@ class Ears(Struct, frozen=True, kw_only=True):
     def hear(self, step: Step) -> None:
         """Tell them of a step."""
         if isinstance(step, Reply):
-            if self.on_message is not None:
+            if self.on_message is not None and (step.text or step.done):
                 self.on_message(step.text, step.done)
         elif self.on_tool_call is not None:
             self.on_tool_call(step)
@@ -166,8 +177,9 @@ class AsyncAgent:
         """Send a message; await the finished reply, or with `stream` iterate over growing ones.
 
         `on_message(text, done)` gets the whole text so far, `on_tool_call(call)` every client
-        call, whether a handler takes it or not. `if_busy` says what to do while a run is live:
-        `reject` (the default), `enqueue`, `interrupt` or `steer`.
+        call, whether a handler takes it or not. While no worker takes it, replies say so
+        (`waiting_for_worker`), and the logger `gateway.client` has one line. `if_busy` says what
+        to do while a run is live: `reject` (the default), `enqueue`, `interrupt` or `steer`.
         """
         steps = self.turn(content, if_busy=if_busy)
         replies = _replies(steps, Ears(**callbacks))
@@ -247,7 +259,7 @@ async def _follow(
         usage("The message started no run.")
     await session.wait_until(lambda state: reached(state, sent))
     reply = _reply(session, sent, run)
-    if reply.text or reply.done:
+    if reply.text or reply.done or reply.waiting_for_worker:
         yield reply
     while not reply.done:
         event = await anext(events, None)
@@ -258,9 +270,17 @@ async def _follow(
         if events.backlog:
             continue  # the newest text says it all
         newer = _reply(session, sent, run)
-        if newer.text != reply.text or newer.done:
+        waits, waited = newer.waiting_for_worker, reply.waiting_for_worker
+        if newer.text != reply.text or newer.done or waits != waited:
+            if waits and not waited:
+                tell_of_waiting(session.state.agent)
             reply = newer
             yield reply
+
+
+def tell_of_waiting(agent: str) -> None:
+    """One line for the author of a program that only waits: nothing else would say why."""
+    _log.warning("%s No worker has the agent %s.", SENTENCES["no_worker"], agent)
 
 
 def _calls(event: Event | StateReset, run: str) -> list[Call]:
@@ -294,7 +314,9 @@ def _reply(session: Session, sent: Sent | Started, run: str) -> Reply:
     approvals = [approval for approval in session.approvals if approval.id in waits]
     mine = {one.id for one in (*calls, *approvals)}
     if not mine or waits - mine:
-        return Reply(session.text(run), False, None)
+        known = state.run_of(run)
+        nobody = known is not None and waits_for_worker(known)
+        return Reply(session.text(run), False, None, waiting_for_worker=nobody)
     kept = copy(state)  # the live ones change
     return Reply(
         session.text(run),

@@ -181,6 +181,21 @@ class BlockingSession:
         state = self.state
         return [state.calls[call] for call in open_calls if call in state.calls]
 
+    @property
+    def closed(self) -> bool:
+        """Whether it is no longer listened to: closed, refused or deleted."""
+        return self._session.closed
+
+    @property
+    def error(self) -> GatewayError | None:
+        """Why it was ended, such as `session.not_found`; None while it is open."""
+        return self._session.error
+
+    @property
+    def waiting_for_worker(self) -> bool:
+        """Whether nobody can answer just now: the run waits until a worker has its agent."""
+        return self._read(lambda: self._session.waiting_for_worker)
+
     def text(self, run: str) -> str:
         """What the agent said in a run so far."""
         return self._read(lambda: self._session.text(run))

@@ -11,11 +11,12 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from msgspec import Struct, convert, structs
 
-from gateway.client.agent import Opener
+from gateway.client.agent import Opener, tell_of_waiting
 from gateway.client.errors import GatewayError, usage
 from gateway.client.session import Session, Started, text_of
 from gateway.client.stream import EventStream, StateReset
 from gateway.client.tasks import Tasks
+from gateway.client.words import WAITING_FOR_WORKER
 from protocol import events as ev
 from protocol.state import Run, State, copy
 from protocol.values import Detail, ErrorInfo, Progress
@@ -181,10 +182,17 @@ async def _updates(
             spoke = spoke or texts
             if texts and events.backlog:
                 continue  # the newest text says it all
+            if nobody_takes_it(item):
+                tell_of_waiting(state.agent)
             yield structs.replace(news(item, known), text=said(known, state) if spoke else None)
             if known.status in ENDS:
                 return
             spoke = False
+
+
+def nobody_takes_it(item: ev.Event | StateReset) -> bool:
+    """Whether it is the news that no worker takes the run."""
+    return isinstance(item, ev.RunActivity) and item.activity == WAITING_FOR_WORKER
 
 
 def concerns(event: ev.Event, run: Run, state: State) -> bool:

@@ -16,6 +16,7 @@ from gateway.client.errors import GatewayError, usage
 from gateway.client.ids import MakeId
 from gateway.client.stream import EventStream
 from gateway.client.tools import ToolRunner
+from gateway.client.words import WAITING_FOR_WORKER
 from protocol import commands as cmd
 from protocol.events import Event, RunCancelled, RunCompleted, RunFailed, SessionDeleted
 from protocol.frames import Ok
@@ -70,6 +71,11 @@ def text_of(message: Message) -> str:
     return "".join(part.text for part in message.parts if isinstance(part, TextPart))
 
 
+def waits_for_worker(run: Run) -> bool:
+    """Whether nobody takes a run."""
+    return run.activity == WAITING_FOR_WORKER
+
+
 class Session:
     """A session that this client listens to; made by `client.session(…)`.
 
@@ -109,6 +115,14 @@ class Session:
     def pending_tool_calls(self) -> list[Call]:
         """Open calls of the tools without a handler: answer with `submit_tool_result`."""
         return self._port.tools.unhandled(self.state)
+
+    @property
+    def waiting_for_worker(self) -> bool:
+        """Whether nobody can answer just now: the run waits until a worker has its agent."""
+        if self._closed or self._state is None:
+            return False
+        first = self._state.live_run or next(iter(self._state.queue), None)
+        return first is not None and waits_for_worker(first)
 
     def text(self, run: str) -> str:
         """What the agent said in a run so far, its messages one after the other."""

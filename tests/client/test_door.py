@@ -58,7 +58,7 @@ def test_a_proxy_without_its_gateway_is_tried_again_once_it_was_open() -> None:
     assert not close_is_final(refusal.code)
 
 
-def test_N35_the_url_that_was_tried_is_named_without_its_secrets() -> None:
+def test_n35_the_url_that_was_tried_is_named_without_its_secrets() -> None:
     error = handshake_refused(URL, 404, b"", first=True).error
     assert error.message.startswith("There is no agent gateway at this address.")
     assert "wss://host/agents/v1/ws answered HTTP 404 (Not Found)." in error.message
@@ -74,13 +74,13 @@ def test_N35_the_url_that_was_tried_is_named_without_its_secrets() -> None:
         ("auth.invalid", True, "The gateway did not accept the token. Pass another token=…"),
     ],
 )
-def test_N36_tokens_that_are_refused_read_differently(code: str, given: bool, told: str) -> None:
+def test_n36_tokens_that_are_refused_read_differently(code: str, given: bool, told: str) -> None:
     error = explained(GatewayError(code, ""), given=given)
     assert error.message.startswith(f"You are not signed in. {told}")
     assert (error.code, error.kind) == (code, "not_signed_in")
 
 
-def test_N36_an_authenticator_s_own_words_are_kept() -> None:
+def test_n36_an_authenticator_s_own_words_are_kept() -> None:
     error = explained(GatewayError("auth.invalid", "This account is locked."), given=True)
     assert "You are not signed in. This account is locked." in error.message
     assert error.cause == "This account is locked."

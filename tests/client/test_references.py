@@ -1,5 +1,8 @@
 # ruff: noqa: T201 - these programs print
-"""Programs as people know them from the SDK of others; the import names and URLs are ours."""
+"""Programs as people know them from the SDK of others (N38): the import and the address are ours.
+
+The address is `AGENT_GATEWAY_URL`, so that the programs name none.
+"""
 
 import asyncio
 import contextlib
@@ -10,8 +13,15 @@ from typing import Any
 
 import pytest
 
-from gateway.client import AsyncClient, Client, string, tool
-from gateway.client import AsyncClient as AsyncInference
+from gateway.client import (
+    AsyncClient,
+    AsyncInference,
+    Client,
+    GatewayError,
+    Inference,
+    string,
+    tool,
+)
 from tests.support.processes import GatewayProcess
 
 AGENTS = ("storyteller", "mathematician", "painter")
@@ -29,11 +39,20 @@ async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     process.assert_clean()
 
 
-async def printed(program: Callable[[Client], None], url: str) -> list[str]:
+@pytest.fixture(autouse=True)
+def address(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that a program has to be told beside its import."""
+    monkeypatch.setenv("AGENT_GATEWAY_URL", url)
+
+
+async def printed(program: Callable[[Inference], None], url: str) -> list[str]:
     """The lines of a program, run in a thread as scripts are: without a loop."""
 
     def run() -> str:
-        with Client(url) as client, contextlib.redirect_stdout(io.StringIO()) as out:
+        with (
+            Inference(api_key="inf_...") as client,
+            contextlib.redirect_stdout(io.StringIO()) as out,
+        ):
             program(client)
         return out.getvalue()
 
@@ -41,7 +60,7 @@ async def printed(program: Callable[[Client], None], url: str) -> list[str]:
 
 
 async def test_basic_streaming(url: str) -> None:
-    def program(client: Client) -> None:
+    def program(client: Inference) -> None:
         agent = client.agent({"agent": "storyteller"})
 
         for message in agent.send_message("Tell me a story", stream=True):
@@ -54,7 +73,7 @@ async def test_basic_streaming(url: str) -> None:
 
 
 async def test_message_callbacks(url: str) -> None:
-    def program(client: Client) -> None:
+    def program(client: Inference) -> None:
         agent = client.agent({"agent": "storyteller"})
 
         def on_message(text: str, done: bool) -> None:
@@ -75,7 +94,7 @@ async def test_tool_call_callbacks(url: str) -> None:
         left, right = arguments["expression"].split(" * ")
         return int(left) * int(right)
 
-    def program(client: Client) -> None:
+    def program(client: Inference) -> None:
         calculator = tool("calculator").param("expression", string()).handler(multiply).build()
         agent = client.agent({"agent": "mathematician", "tools": [calculator]})
 
@@ -95,7 +114,7 @@ async def test_tool_call_callbacks(url: str) -> None:
 
 
 async def test_manual_tool_handling(url: str) -> None:
-    def program(client: Client) -> None:
+    def program(client: Inference) -> None:
         calculator = (
             tool("calculator")
             .describe("Do math")
@@ -117,7 +136,7 @@ async def test_manual_tool_handling(url: str) -> None:
 
 
 async def test_combined_callbacks(url: str) -> None:
-    def program(client: Client) -> None:
+    def program(client: Inference) -> None:
         begun = threading.Event()
 
         def drawn(_: dict[str, Any]) -> str:
@@ -150,7 +169,7 @@ async def test_combined_callbacks(url: str) -> None:
 
 async def test_async_client(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     async def main() -> None:
-        client = AsyncInference(url, api_key="inf_...")
+        client = AsyncInference(api_key="inf_...")
         agent = client.agent({"agent": "storyteller"})
 
         async for message in agent.send_message("Hello", stream=True):
@@ -166,7 +185,7 @@ async def test_async_client_as_it_is_printed(url: str, capsys: pytest.CaptureFix
     works in a running loop, as in a notebook, and holds that loop up meanwhile."""
 
     async def main() -> None:
-        client = Client(url, api_key="inf_...")
+        client = Inference(api_key="inf_...")
         agent = client.agent({"agent": "storyteller"})
 
         for message in agent.send_message("Hello", stream=True):
@@ -183,3 +202,32 @@ async def test_a_client_that_was_closed_does_not_come_back_by_itself(url: str) -
     await client.close()
     with pytest.raises(Exception, match="connect first"):
         await client.agent("storyteller").send_message("Hello")
+
+
+async def test_n38_the_address_that_is_given_counts_more(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_GATEWAY_URL", "http://127.0.0.1:1")
+    async with AsyncInference(url, api_key="inf_...") as client:
+        assert client.status == "open"
+
+
+@pytest.mark.parametrize("kind", [AsyncClient, AsyncInference, Client, Inference])
+def test_n38_without_any_address_the_variable_is_named(
+    kind: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AGENT_GATEWAY_URL")
+    with pytest.raises(GatewayError, match="AGENT_GATEWAY_URL") as error:
+        kind(api_key="inf_...")
+    assert error.value.code == "client.usage"
+
+
+async def test_n38_a_key_may_be_a_function(url: str) -> None:
+    asked: list[str] = []
+
+    def key() -> str:
+        asked.append("asked")
+        return "inf_..."
+
+    async with AsyncInference(api_key=key):
+        assert asked == ["asked"]

@@ -68,13 +68,13 @@ async def refused(url: str) -> GatewayError:
     return error.value
 
 
-async def test_N10_ws_to_a_tls_port(tls_port: int) -> None:
+async def test_n10_ws_to_a_tls_port(tls_port: int) -> None:
     error = await refused(f"ws://127.0.0.1:{tls_port}")
     assert (error.code, error.kind) == ("client.no_gateway", "no_gateway")
     assert "speaks TLS: write wss://" in error.message
 
 
-async def test_N10_wss_to_a_plain_port(served: GatewayProcess) -> None:
+async def test_n10_wss_to_a_plain_port(served: GatewayProcess) -> None:
     error = await refused(served.http_url.replace("http://", "https://"))
     assert (error.code, error.kind) == ("client.no_gateway", "no_gateway")
     assert "does not speak TLS: write ws://" in error.message
