@@ -22,7 +22,12 @@ EVENT = b',"time":"'
 WINDOW, ACK_FRAMES, ACK_S = 512, 32, 0.25
 _SEQ = re.compile(rb'"session":"([^"]+)","seq":(\d+)')
 _FROM = re.compile(rb'"seq":(\d+),"from_seq":(\d+)')
-FLOOD = " Start it with --frames-per-s 1000000 --frames-burst 1000000, or lower --outstanding."
+REMEDIES = {
+    "rate.limited": " Start it with --frames-per-s 1000000 --frames-burst 1000000,"
+    " or lower --outstanding.",
+    "agent.not_found": " Start it with --agents loadtest.agent:load.",
+}
+"""A refusal's code -> what to do about it."""
 LATE = ("tool.closed", "run.not_active")
 """What a client is told that was about to answer when the run ended."""
 
@@ -120,7 +125,7 @@ class Native:
                 tab.ready.add(frame["session"].encode())
             elif kind == "error" and frame["code"] not in LATE:
                 told = f"The gateway refused a frame: {frame['code']}, {frame['message']}"
-                raise LoadError(told + FLOOD if frame["code"] == "rate.limited" else told)
+                raise LoadError(told + REMEDIES.get(frame["code"], ""))
         return frames
 
     def _event(self, tab: Tab, frame: dict[str, Any], kind: str) -> None:
