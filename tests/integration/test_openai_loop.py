@@ -57,5 +57,7 @@ async def test_the_recorded_loop_with_tools_in_the_page(gateway: StartGateway) -
     for request, expected in zip(model.requests, asked, strict=False):
         for tool in expected["tools"]:
             tool["function"].pop("strict", None)  # of the recorded client's own
+        for message in expected["messages"]:
+            message.setdefault("content", None)  # strict endpoints want it (A11)
         assert request.body["messages"] == expected["messages"]
         assert request.body["tools"] == expected["tools"]
