@@ -144,8 +144,7 @@ class GatewayWorker:
         """
         try:
             await self.broker.start()
-            if self.broker.healthy:  # so that who is ready is known
-                await self.announcer.announce()
+            await self.announcer.announce()  # before anybody hears that it is ready
             self.started = True
             async with asyncio.TaskGroup() as group:
                 loops = [group.create_task(loop) for loop in self._loops()]

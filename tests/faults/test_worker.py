@@ -203,6 +203,7 @@ async def test_W5_a_poisonous_run_fails_and_blocks_nobody(
     front = await replicate(valkey.url, runs=False)
     async with trial(front.gateway.broker) as t:
         client = await t.client(front.url)
+        await front.gateway.broker.offer({"poison": b""})  # by a worker of a while ago
         session = await client.create("poison")
         run = (await client.send(session, "Die"))["run"]
         behind = (await client.send(session, "Die too", if_busy="enqueue"))["run"]

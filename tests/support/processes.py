@@ -315,7 +315,9 @@ class GatewayProcess(Process):
 
     async def ready(self) -> bool:
         if self.command == "worker":
-            return True
+            # It has announced its agents, or its broker is away; a quiet one does not say so.
+            quiet = any(argument.startswith("--log-level") for argument in self.arguments)
+            return quiet or "worker_started" in self.output()
         # By hand: making an HTTP client each time starves the proxies and replicas of this process.
         try:
             async with asyncio.timeout(5):

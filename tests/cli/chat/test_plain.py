@@ -140,8 +140,16 @@ async def test_an_interrupt_stops_the_run(served: GatewayProcess, tmp_path: Path
     assert state["run"]["status"] == "cancelled"
 
 
-async def test_an_agent_that_nobody_has(served: GatewayProcess, tmp_path: Path) -> None:
-    options = ("--url", served.url, "--agent", "nobody", "hi")
+async def test_b8_an_agent_that_nobody_has(served: GatewayProcess, tmp_path: Path) -> None:
+    result = chat("--url", served.url, "--agent", "echoo", "hi", folder=tmp_path)
+    assert result.returncode != 0
+    assert 'There is no agent "echoo". Did you mean "echo"?' in result.stderr
+
+
+async def test_an_agent_that_nobody_has_just_now(gateway: StartGateway, tmp_path: Path) -> None:
+    """Nor has anybody said which agents there are: its worker may be yet to start."""
+    front = await gateway("--no-runs")
+    options = ("--url", front.url, "--agent", "nobody", "hi")
     with without_terminal(*options, folder=tmp_path, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         os.set_blocking(process.stderr.fileno(), False)
